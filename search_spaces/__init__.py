@@ -1,0 +1,35 @@
+"""What an architecture is, which ones may be searched, and how one becomes a network.
+
+Nothing here imports torch before `build` is asked for.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from . import catalog, scaling
+    from .architecture import Architecture, Stage, parse
+    from .named_spaces import get_space
+    from .network import build
+    from .space import SearchSpace, StageChoices
+
+_HOMES = {
+    "Architecture": "architecture",
+    "Stage": "architecture",
+    "parse": "architecture",
+    "SearchSpace": "space",
+    "StageChoices": "space",
+    "get_space": "named_spaces",
+    "build": "network",
+}
+_MODULES = ("catalog", "scaling")
+
+__all__ = ["Architecture", "SearchSpace", "Stage", "StageChoices", "build", "catalog", "get_space", "parse", "scaling"]
+
+
+def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        return importlib.import_module(f".{name}", __name__)
+    if name in _HOMES:
+        return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

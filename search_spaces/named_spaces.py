@@ -1,0 +1,44 @@
+"""The spaces that have a name, and the one way to get a space from what a user writes."""
+
+import difflib
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+
+from .efficientnet_v2 import efficientnet_v2
+from .mnasnet import mnasnet
+from .space import SearchSpace
+from .space_file import read_space
+
+_SPACES: dict[str, Callable[..., SearchSpace]] = {"efficientnetv2": efficientnet_v2, "mnasnet": mnasnet}
+
+
+def space_names() -> tuple[str, ...]:
+    return tuple(_SPACES)
+
+
+def get_space(name: str | Path, **options: object) -> SearchSpace:
+    """Get a space by name with its options, or read a YAML file of your own.
+
+    >>> get_space("efficientnetv2", scale="b0").choices["stage1_kernel_size"]
+    (3, 5)
+
+    Args:
+        name: "efficientnetv2", "mnasnet", or the path of a YAML file.
+        options: Those of the named space: `efficientnet_v2`, `mnasnet`.
+
+    Raises:
+        ValueError: If name or an option is unknown, or the file is malformed.
+    """
+    if isinstance(name, Path) or name.endswith((".yaml", ".yml")):
+        if options:
+            raise ValueError(f"a space from a file takes no options, got {sorted(options)}")
+        return read_space(Path(name))
+    if name not in _SPACES:
+        close = difflib.get_close_matches(name, _SPACES, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(_SPACES)}, or a .yaml file"
+        raise ValueError(f"unknown space {name!r}; {hint}")
+    known = inspect.signature(_SPACES[name]).parameters
+    if unknown := [option for option in options if option not in known]:
+        raise ValueError(f"the space {name!r} has no option {unknown[0]!r} (known: {', '.join(known)})")
+    return _SPACES[name](**options)
