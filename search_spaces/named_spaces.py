@@ -1,6 +1,5 @@
 """The spaces that have a name, and the one way to get a space from what a user writes."""
 
-import difflib
 import inspect
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +8,7 @@ from .efficientnet_v2 import efficientnet_v2
 from .mnasnet import mnasnet
 from .space import SearchSpace
 from .space_file import read_space
+from .spelling import did_you_mean
 
 _SPACES: dict[str, Callable[..., SearchSpace]] = {"efficientnetv2": efficientnet_v2, "mnasnet": mnasnet}
 
@@ -35,9 +35,7 @@ def get_space(name: str | Path, **options: object) -> SearchSpace:
             raise ValueError(f"a space from a file takes no options, got {sorted(options)}")
         return read_space(Path(name))
     if name not in _SPACES:
-        close = difflib.get_close_matches(name, _SPACES, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(_SPACES)}, or a .yaml file"
-        raise ValueError(f"unknown space {name!r}; {hint}")
+        raise ValueError(f"unknown space {name!r} (a name, or the path of a .yaml file); {did_you_mean(name, _SPACES)}")
     known = inspect.signature(_SPACES[name]).parameters
     if unknown := [option for option in options if option not in known]:
         raise ValueError(f"the space {name!r} has no option {unknown[0]!r} (known: {', '.join(known)})")

@@ -1,0 +1,171 @@
+"""What a search is: one frozen, validated value, read from strict YAML and overridden by flags."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from proxies.step_time import StepTimeSetting
+from proxies.training.config import DataConfig, Fidelity, TrainConfig
+from search_spaces.named_spaces import get_space
+from search_spaces.space import SearchSpace
+from search_spaces.space_file import read_space, space_from_mapping, space_to_mapping
+from search_spaces.strict_yaml import parse_yaml, read_yaml
+
+from .config_errors import one_line
+from .reward import PAPER_V, PAPER_W
+from .samplers import SAMPLER_NAMES, require_sampler
+
+OBJECTIVES = ("accuracy", "step_time", "params")
+Objective = Literal["accuracy", "step_time", "params"]
+
+# A run directory belongs to one question: these fields may not change when it is resumed.
+FINGERPRINT_FIELDS = (
+    "space", "data", "train", "fidelity", "step_time", "objectives", "sampler", "seed", "w", "v",
+)  # fmt: skip
+
+
+class SearchConfig(BaseModel):
+    """Everything a search depends on. Every field has a default but the output directory, which a recipe or flag gives."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    space: dict[str, Any] = Field(
+        default={"name": "efficientnetv2", "scale": "s"},
+        description="A name, {name, options…}, the path of a space file, or a space written out.",
+    )
+    data: DataConfig = Field(default=DataConfig(), description="The images, and how they are split.")
+    train: TrainConfig = Field(default=TrainConfig(), description="How each candidate is trained.")
+    fidelity: Fidelity = Field(default=Fidelity(), description="How much training each candidate gets.")
+    step_time: StepTimeSetting = Field(default=StepTimeSetting(), description="The target training whose step is timed.")
+    w: float = Field(default=PAPER_W, description="Exponent of step time in the reward.")
+    v: float = Field(default=PAPER_V, description="Exponent of parameters in the reward.")
+    objectives: tuple[Objective, ...] = Field(
+        default=(), strict=False, description="Search a Pareto front of these; empty: maximise the reward."
+    )
+    sampler: Annotated[str, AfterValidator(require_sampler)] = Field(
+        default="tpe", description=f"One of {', '.join(SAMPLER_NAMES)}."
+    )
+    trials: int = Field(default=100, ge=1, description="Candidates to judge, the backbone among them.")
+    finalists: int = Field(default=3, ge=0, description="Leaders that are trained again before one is named best.")
+    finalist_seeds: int = Field(default=2, ge=1, description="Further trainings of each finalist and of the backbone.")
+    seed: int = Field(default=0, ge=0, lt=2**31, description="Seed of proposals and trainings.")
+    timeout_s: float | None = Field(default=None, gt=0, description="Propose nothing more after this many seconds.")
+    executor: Literal["local"] = Field(default="local", description="Where candidates are trained.")
+    workers: int = Field(default=1, ge=1, le=1024, description="Candidates trained at once.")
+    threads: int | None = Field(
+        default=None, ge=1, le=1024, description="CPU threads of a worker; by default the cores divided by the workers."
+    )
+    device: str = Field(default="auto", min_length=1, description="auto, cpu, cuda, cuda:N or mps.")
+    max_retries: int = Field(default=2, ge=0, description="Further attempts for a candidate whose worker died.")
+    out: Path = Field(default=Path("runs/search"), strict=False, description="The run directory.")
+
+    @field_validator("space", mode="before")
+    @classmethod
+    def _space_mapping(cls, value: object) -> object:
+        if isinstance(value, str | Path):
+            is_file = str(value).endswith((".yaml", ".yml"))
+            value = space_to_mapping(read_space(Path(value))) if is_file else {"name": value}
+        if isinstance(value, Mapping):
+            _space_from(value)
+        return value
+
+    @field_validator("objectives")
+    @classmethod
+    def _different_objectives(cls, value: tuple[Objective, ...]) -> tuple[Objective, ...]:
+        if len(set(value)) != len(value) or len(value) == 1:
+            raise ValueError(f"must be empty or name two or three different ones of {', '.join(OBJECTIVES)}")
+        return value
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> Self:
+        stride = self.search_space().backbone.total_stride
+        for where, size in (("fidelity", self.fidelity.resolution), ("step_time", self.step_time.resolution)):
+            if size is not None and size < stride:
+                raise ValueError(f"{where}.resolution must be at least the space's total stride {stride}, got {size}")
+        return self
+
+    def search_space(self) -> SearchSpace:
+        return _space_from(self.space)
+
+    def fingerprint(self) -> dict[str, object]:
+        """The fields that decide what a run's results mean, as plain data."""
+        return self.model_dump(mode="json", include=set(FINGERPRINT_FIELDS))
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+
+
+def read_config(path: Path, overrides: Mapping[str, object] | None = None) -> SearchConfig:
+    """Read a recipe and override it.
+
+    Args:
+        path: A YAML file.
+        overrides: Values by key; ``"train.lr"`` reaches into a part.
+
+    Raises:
+        ValueError: In one line that names path, key, rule and value.
+    """
+    return make_config(read_yaml(path), overrides or {}, source=str(path), folder=path.parent)
+
+
+def make_config(
+    values: Mapping[str, object], overrides: Mapping[str, object], *, source: str = "flags", folder: Path = Path()
+) -> SearchConfig:
+    """Make a configuration from plain data; a space file is looked for beside the recipe first.
+
+    Raises:
+        ValueError: In one line that names source, key, rule and value.
+    """
+    merged = _located_space(dict(values), folder)
+    for key, value in overrides.items():
+        _set(merged, key, value)
+    try:
+        return SearchConfig.model_validate(merged)
+    except ValidationError as error:
+        raise ValueError(f"{source}: {one_line(error, SearchConfig)}") from None
+
+
+def parse_override(text: str) -> tuple[str, object]:
+    """Read ``KEY=VALUE`` as the command line gives it; VALUE is YAML.
+
+    >>> parse_override("train.lr=0.01")
+    ('train.lr', 0.01)
+
+    Raises:
+        ValueError: If the text is not of this form.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise ValueError(f"--set takes KEY=VALUE, got {text!r}")
+    return key, parse_yaml(f"value: {value}", source=f"--set {key}")["value"]
+
+
+def _space_from(value: Mapping[str, Any]) -> SearchSpace:
+    if "stages" in value:
+        return space_from_mapping(value)
+    if "name" not in value:
+        raise ValueError("a space needs a name, or stages of its own")
+    options = {key: option for key, option in value.items() if key != "name"}
+    return get_space(value["name"], **options)
+
+
+def _located_space(values: dict[str, object], folder: Path) -> dict[str, object]:
+    space = values.get("space")
+    if isinstance(space, str) and space.endswith((".yaml", ".yml")) and (folder / space).is_file():
+        values["space"] = str(folder / space)
+    return values
+
+
+def _set(values: dict[str, object], key: str, value: object) -> None:
+    part, dot, rest = key.partition(".")
+    if not dot:
+        values[part] = value
+        return
+    inner = values.get(part, {})
+    if not isinstance(inner, Mapping):
+        raise ValueError(f"{key} reaches into {part}, which is no mapping: {inner!r}")
+    values[part] = dict(inner)
+    _set(values[part], rest, value)  # type: ignore[arg-type]

@@ -1,0 +1,135 @@
+"""A run directory: its paths, its lock, and writes that are whole or not there."""
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+
+class RunDirectoryError(ValueError):
+    """The run directory cannot be used; the message says why and what a person can do."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunDirectory:
+    """All a run leaves, and all that is needed to carry on."""
+
+    path: Path
+
+    @property
+    def config_file(self) -> Path:
+        """The complete configuration, re-runnable."""
+        return self.path / "config.yaml"
+
+    @property
+    def environment_file(self) -> Path:
+        """Versions, git revision and device."""
+        return self.path / "environment.json"
+
+    @property
+    def study_file(self) -> Path:
+        """The single source of truth: SQLite, as Optuna's RDB storage writes it."""
+        return self.path / "study.db"
+
+    @property
+    def trials_file(self) -> Path:
+        """One row for each trial; a view that nobody reads back."""
+        return self.path / "trials.csv"
+
+    @property
+    def best_file(self) -> Path:
+        return self.path / "best.yaml"
+
+    @property
+    def report_file(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def errors_file(self) -> Path:
+        """Tracebacks of evaluations that died."""
+        return self.path / "errors.log"
+
+    @property
+    def is_started(self) -> bool:
+        return self.study_file.exists()
+
+    def create(self) -> None:
+        """Make the directory and make sure that it can be written.
+
+        Raises:
+            RunDirectoryError: If it cannot.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_whole(self.path / ".writable", "")
+            (self.path / ".writable").unlink()
+        except OSError as error:
+            raise RunDirectoryError(f"cannot write the run directory {self.path}: {error.strerror}") from None
+
+    def require_started(self) -> None:
+        """Make sure that there is a run to read.
+
+        Raises:
+            RunDirectoryError: If there is none.
+        """
+        if not self.path.is_dir():
+            raise RunDirectoryError(f"no such run directory: {self.path}")
+        if not self.is_started:
+            raise RunDirectoryError(f"not a run directory (it holds no {self.study_file.name}): {self.path}")
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the directory's lock: one search at a time.
+
+        The operating system lets go of it when its holder dies, however it dies.
+
+        Raises:
+            RunDirectoryError: If another process holds it, with its pid and host.
+        """
+        lock = FileLock(self.path / ".lock")
+        holder_file = self.path / ".lock-holder.json"
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise RunDirectoryError(f"{self.path} is in use by {_read_holder(holder_file)}") from None
+        try:
+            write_whole(holder_file, json.dumps(_holder()))
+            yield
+            holder_file.unlink(missing_ok=True)
+        finally:
+            lock.release()
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that a reader, or a crash, sees the old content or the new, never a part.
+
+    Raises:
+        OSError: If the disk is full or the folder cannot be written; the old content stays.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _holder() -> dict[str, object]:
+    return {"pid": os.getpid(), "host": socket.gethostname(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
+
+
+def _read_holder(path: Path) -> str:
+    try:
+        holder = json.loads(path.read_text(encoding="utf-8"))
+        return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
+    except (OSError, ValueError, KeyError):
+        return "another process"

@@ -1,0 +1,198 @@
+"""The device a candidate is judged on: one record of functions per kind, so that nothing else asks which kind it is."""
+
+import functools
+import gc
+import platform
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from .infeasible import InfeasibleError
+
+_NAME = re.compile(r"auto|cpu|mps|cuda(:(?P<index>[0-9]{1,3}))?")
+_CPU_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "could not create a memory object")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceIdentity:
+    """Hardware and software a figure was taken with; figures compare only where these are equal."""
+
+    kind: str
+    """ "cpu", "cuda" or "mps"."""
+    name: str
+    """The hardware, as its driver names it."""
+    torch: str
+    cuda: str | None
+    """CUDA version PyTorch was built with; None where the device is not CUDA."""
+    threads: int
+    """Threads of one operator on the CPU."""
+
+    def __str__(self) -> str:
+        cuda = f", CUDA {self.cuda}" if self.cuda else ""
+        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
+        return f"{self.name} ({self.kind}, {threads}), torch {self.torch}{cuda}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """What training and measuring need to know of a device."""
+
+    kind: str
+    """ "cpu", "cuda" or "mps"."""
+    torch_device: torch.device
+    name: str
+    """The hardware, as its driver names it."""
+    synchronize: Callable[[], None]
+    """Wait until everything queued on the device is done; call it before a clock is read."""
+    release_memory: Callable[[], None]
+    """Give cached memory back to the device."""
+    mixed_dtypes: tuple[str, ...]
+    """Dtypes worth trying under autocast besides float32."""
+
+    @property
+    def spec(self) -> str:
+        """The name that :func:`find_device` takes, e.g. "cuda:1"."""
+        return str(self.torch_device)
+
+    def identity(self) -> DeviceIdentity:
+        """Hardware and software as they are now."""
+        return DeviceIdentity(
+            kind=self.kind,
+            name=self.name,
+            torch=torch.__version__,
+            cuda=torch.version.cuda if self.kind == "cuda" else None,
+            threads=torch.get_num_threads(),
+        )
+
+    @contextmanager
+    def seeded(self, seed: int) -> Iterator[None]:
+        """Seed PyTorch's global generators inside the block and restore them after it.
+
+        Only for what takes no generator of its own: initial weights and dropout.
+        """
+        accelerators = [] if self.kind == "cpu" else [self.torch_device]
+        with torch.random.fork_rng(accelerators, device_type=self.kind if accelerators else "cuda"):
+            torch.manual_seed(seed)
+            yield
+
+    @contextmanager
+    def out_of_memory_is_infeasible(self) -> Iterator[None]:
+        """Turn memory that does not suffice into a verdict on the candidate, its memory released.
+
+        Raises:
+            InfeasibleError: In place of the allocator's error, CPU or accelerator.
+        """
+        reason: str | None = None
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            reason = f"out of memory on {self.spec}: {_first_line(error)}"
+        # Outside the except block: the error's traceback would hold the candidate's tensors alive.
+        if reason is not None:
+            gc.collect()
+            self.release_memory()
+            raise InfeasibleError(reason)
+
+
+def find_device(name: str = "auto") -> Device:
+    """The device of this name.
+
+    Args:
+        name: "cpu", "cuda", "cuda:1", "mps", or "auto": CUDA where there is one, else MPS, else the CPU.
+
+    Raises:
+        ValueError: If there is no such device here.
+    """
+    match = _NAME.fullmatch(name)
+    if match is None:
+        raise ValueError(f"device must be auto, cpu, cuda, cuda:N or mps, got {name!r}")
+    kind = _best_kind() if name == "auto" else name.split(":")[0]
+    if kind not in available_kinds():
+        raise ValueError(f"device {name!r} is not available here (available: {', '.join(available_kinds())})")
+    if kind == "cuda":
+        return _cuda(int(match["index"] or torch.cuda.current_device()))
+    return _mps() if kind == "mps" else _cpu()
+
+
+def available_kinds() -> tuple[str, ...]:
+    """Kinds of device that PyTorch can use here, the CPU last."""
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    return tuple(kind for kind, is_present in present.items() if is_present)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocator failed. The CPU's raises a plain RuntimeError, known by its text only."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _CPU_OUT_OF_MEMORY)
+
+
+def flush_denormals() -> None:
+    """Let the CPU treat denormal numbers as zero: gradients that small would slow a step down more than twentyfold."""
+    torch.set_flush_denormal(True)
+
+
+def _best_kind() -> str:
+    return available_kinds()[0]
+
+
+def _cpu() -> Device:
+    return Device(
+        kind="cpu",
+        torch_device=torch.device("cpu"),
+        name=_cpu_name(),
+        synchronize=_nothing_to_do,
+        release_memory=_nothing_to_do,
+        mixed_dtypes=("bfloat16",),
+    )
+
+
+def _cuda(index: int) -> Device:
+    if index >= torch.cuda.device_count():
+        raise ValueError(f"device 'cuda:{index}' is not available here (CUDA devices: {torch.cuda.device_count()})")
+    torch_device = torch.device("cuda", index)
+    return Device(
+        kind="cuda",
+        torch_device=torch_device,
+        name=torch.cuda.get_device_name(torch_device),
+        synchronize=functools.partial(torch.cuda.synchronize, torch_device),
+        release_memory=torch.cuda.empty_cache,
+        mixed_dtypes=("bfloat16", "float16"),
+    )
+
+
+def _mps() -> Device:
+    return Device(
+        kind="mps",
+        torch_device=torch.device("mps"),
+        name=_cpu_name(),
+        synchronize=torch.mps.synchronize,
+        release_memory=torch.mps.empty_cache,
+        mixed_dtypes=("bfloat16",),
+    )
+
+
+def _nothing_to_do() -> None:
+    """The CPU computes at once and caches no memory."""
+
+
+@functools.cache
+def _cpu_name() -> str:
+    """The processor's model; Linux tells it in /proc/cpuinfo only."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        match = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(errors="replace"), re.MULTILINE)
+        if match:
+            return match[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:200]

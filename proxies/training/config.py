@@ -1,0 +1,77 @@
+"""How a candidate is trained, at which fidelity and on which images: settings only, so that reading them needs no torch."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SETTINGS = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+"""A part of the whole, strictly between none and all."""
+
+
+class TrainConfig(BaseModel):
+    """How a network is trained; the defaults suit the short training of small networks."""
+
+    model_config = SETTINGS
+
+    batch_size: int = Field(
+        default=64, ge=2, le=65_536, description="Images per step; at least 2, since batch normalisation needs two."
+    )
+    optimizer: Literal["adamw", "sgd", "nadamw", "rmsproptf", "lamb", "lion"] = Field(
+        default="adamw", description="timm's name of the optimizer."
+    )
+    lr: float = Field(
+        default=4e-3, gt=0, description="Peak learning rate, reached after the warm-up; not scaled by batch size."
+    )
+    weight_decay: float = Field(default=0.05, ge=0, description="Decay of weight matrices; biases and norms have none.")
+    warmup_epochs: float = Field(
+        default=1.0, ge=0, description="Epochs in which the learning rate rises linearly; at most half of the training."
+    )
+    label_smoothing: float = Field(
+        default=0.1, ge=0, lt=1, description="Share of a label's weight spread over all classes."
+    )
+    drop_rate: float = Field(default=0.0, ge=0, lt=1, description="Dropout before the classifier, a probability.")
+    drop_path_rate: float = Field(
+        default=0.0, ge=0, lt=1, description="Stochastic depth of the last block, a probability; earlier blocks less."
+    )
+    augment: bool = Field(
+        default=True, description="Random shifts, and mirror images where a mirrored image keeps its label."
+    )
+
+
+class Fidelity(BaseModel):
+    """How much of a full training the accuracy proxy spends on one candidate."""
+
+    model_config = SETTINGS
+
+    epochs: int = Field(default=8, ge=1, description="Passes over the training images.")
+    resolution: int | None = Field(
+        default=None, ge=1, description="Training size, pixels per side; by default the architecture's own."
+    )
+    data_share: float = Field(
+        default=1.0, gt=0, le=1, description="Stratified share of the training images that is used."
+    )
+
+
+class DataConfig(BaseModel):
+    """Which images, and how they are split."""
+
+    model_config = SETTINGS
+
+    source: str = Field(
+        default="digits", min_length=1, description="digits, fashion-mnist, cifar10, cifar100 or imagefolder:PATH."
+    )
+    root: Path | None = Field(
+        default=None, strict=False, description="Folder that holds the data set's files; by default a cache folder."
+    )
+    minival_share: Share = Field(default=0.1, description="Share of the images that judges candidates in a search.")
+    test_share: Share = Field(
+        default=0.1, description="Share of the images kept for the end; only where the data set has no test split."
+    )
+    split_seed: int = Field(default=0, ge=0, description="Seed of the split; the same for every candidate.")
+    memory_limit_gib: float = Field(
+        default=2.0, ge=0, description="Images are held in memory up to this size, and streamed from disk beyond, GiB."
+    )
+    num_workers: int = Field(default=2, ge=1, description="Processes that read images which are streamed from disk.")
