@@ -1,0 +1,89 @@
+"""A run directory read back: what reports, re-ranking and comparisons work on. Needs no torch and writes nothing."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from sqlalchemy.exc import SQLAlchemyError
+
+from .config import SearchConfig, read_config
+from .leaderboard import Entry, leaderboard
+from .reward import Reward
+from .run_directory import RunDirectory, RunDirectoryError
+from .storage import STUDY_NAME, open_storage
+from .trials import (
+    AccuracyRecord,
+    Preparation,
+    TrialRecord,
+    read_preparation,
+    read_records,
+    read_replicates,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A search as its directory tells it, running or finished."""
+
+    directory: RunDirectory
+    config: SearchConfig
+    preparation: Preparation
+    records: tuple[TrialRecord, ...]
+    replicates: Mapping[int, Mapping[int, AccuracyRecord]]
+    environment: Mapping[str, Any]
+    """`environment.json`; empty where it is missing."""
+
+    def reward(self, *, w: float | None = None, v: float | None = None) -> Reward:
+        """The run's reward, or the same with other exponents."""
+        return Reward(
+            w=self.config.w if w is None else w,
+            v=self.config.v if v is None else v,
+            step_time_ref_s=self.preparation.step_time_ref_s,
+            params_ref=self.preparation.params_ref,
+        )
+
+    def leaderboard(self, reward: Reward | None = None) -> list[Entry]:
+        return leaderboard(self.records, reward or self.reward(), self.replicates)
+
+
+def read_run(path: Path) -> Run:
+    """Read a run directory.
+
+    Raises:
+        RunDirectoryError: If there is no run there, or nothing has been judged in it yet, or its study is damaged.
+    """
+    directory = RunDirectory(path)
+    directory.require_started()
+    config = read_config(directory.config_file)
+    try:
+        study = optuna.load_study(study_name=STUDY_NAME, storage=open_storage(directory.study_file))
+        preparation, records, replicates = read_preparation(study), read_records(study), read_replicates(study)
+    except (SQLAlchemyError, KeyError, ValueError) as error:
+        raise RunDirectoryError(f"cannot read {directory.study_file}: {_first_line(error)}") from None
+    if preparation is None:
+        raise RunDirectoryError(f"nothing has been judged yet in {path}")
+    return Run(
+        directory=directory,
+        config=config,
+        preparation=preparation,
+        records=tuple(records),
+        replicates=replicates,
+        environment=_read_environment(directory.environment_file),
+    )
+
+
+def _read_environment(path: Path) -> Mapping[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        environment = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RunDirectoryError(f"cannot read {path}: {_first_line(error)}") from None
+    return environment if isinstance(environment, dict) else {}
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

@@ -1,0 +1,284 @@
+"""How a candidate and its evaluation are written in an Optuna trial: the only file that knows.
+
+Optuna's SQLite file is the single source of truth. A trial's value is the sampler's copy of the reward; A, S and P are
+what is stored, so that the reward can be computed again for other exponents.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import optuna
+from optuna.distributions import CategoricalDistribution
+from optuna.trial import FrozenTrial, TrialState
+from pydantic import TypeAdapter
+
+from proxies.step_time import StepTime
+from search_spaces.space import SearchSpace
+
+# Keys of user attributes of a trial.
+_CANDIDATE = "candidate"
+_OUTCOME = "outcome"
+_REASON = "reason"
+# Name of the constraint.
+_INFEASIBLE = "infeasible"
+# Keys of user attributes of the study.
+_FINGERPRINT = "fingerprint"
+_PREPARATION = "preparation"
+_REPLICATE = "replicate"
+
+DRIVER_DIED = "the driver died while it ran"
+
+
+class State(StrEnum):
+    """What became of a trial."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    COMPLETE = "complete"
+    INFEASIBLE = "infeasible"
+    """The candidate cannot be judged here; the sampler learns from it."""
+    FAILED = "failed"
+    """The attempt died; it says nothing about the candidate."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """What an attempt is about."""
+
+    architecture: str
+    """Text form."""
+    proposal: int | None
+    """0, 1, 2 … for what the sampler proposed, 0 being the backbone; None for a further attempt."""
+    retry_of: int | None = None
+    """Number of the trial that died before this one."""
+    duplicate_of: int | None = None
+    """Number of the trial that judged the same architecture."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccuracyRecord:
+    """One short training's result on the minival images."""
+
+    num_correct: int
+    num_images: int
+    seed: int
+    train_seconds: float
+    losses: tuple[float, ...] = ()
+    """Mean training loss of each epoch."""
+
+    @property
+    def accuracy(self) -> float:
+        """A, top-1, a fraction."""
+        return self.num_correct / self.num_images
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """What a worker found out about a candidate."""
+
+    accuracy: AccuracyRecord
+    step_time: StepTime
+    seconds: float
+    """Wall time of the whole evaluation in its worker."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What is stored of a judged candidate."""
+
+    accuracy: AccuracyRecord
+    step_time: StepTime
+    step_time_s: float
+    """S of the reward: the measured ratio to the backbone × the backbone's seconds."""
+    params: int
+    macs: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialRecord:
+    """A trial read back."""
+
+    number: int
+    state: State
+    candidate: Candidate | None
+    """None where the driver died before it had written down what it proposed."""
+    outcome: Outcome | None = None
+    reason: str | None = None
+    """Why it is infeasible or failed."""
+    started: datetime | None = None
+    finished: datetime | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """The space's parameters."""
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether it counts against the budget: a verdict on an architecture not judged before."""
+        is_verdict = self.state in (State.COMPLETE, State.INFEASIBLE)
+        return is_verdict and self.candidate is not None and self.candidate.duplicate_of is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataFacts:
+    """What a search must know of the images before its first candidate."""
+
+    source: str
+    num_classes: int
+    in_channels: int
+    num_train: int
+    """Images a training may use, before `Fidelity.data_share`."""
+    num_minival: int
+    digest: str
+    """Changes with any image, label or split."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preparation:
+    """What is found out once, before the first candidate, and holds for the whole run."""
+
+    data: DataFacts
+    mode: str
+    """The fastest correct execution mode of the training device."""
+    mode_seconds: Mapping[str, float]
+    """Seconds of a training step of the backbone in each mode that was tried and correct."""
+    device: str
+    step_time_ref_s: float
+    """S of the backbone, seconds: what a candidate's ratio is multiplied by."""
+    params_ref: int
+    training_seconds: float
+    """Estimate of one short training of the backbone."""
+
+
+_CANDIDATES: TypeAdapter[Candidate] = TypeAdapter(Candidate)
+_OUTCOMES: TypeAdapter[Outcome] = TypeAdapter(Outcome)
+_PREPARATIONS: TypeAdapter[Preparation] = TypeAdapter(Preparation)
+_ACCURACIES: TypeAdapter[AccuracyRecord] = TypeAdapter(AccuracyRecord)
+
+
+def distributions(space: SearchSpace) -> dict[str, CategoricalDistribution]:
+    """The space as Optuna knows it: every choice categorical."""
+    return {name: CategoricalDistribution(values) for name, values in space.choices.items()}
+
+
+def enqueue(study: optuna.Study, params: Mapping[str, Any], candidate: Candidate) -> None:
+    """Let the next `ask` return these parameters, already marked with what they are about."""
+    study.enqueue_trial(dict(params), user_attrs={_CANDIDATE: _CANDIDATES.dump_python(candidate, mode="json")})
+
+
+def candidate_of(trial: optuna.Trial) -> Candidate | None:
+    """What an asked trial is about, if it was enqueued with it."""
+    written = trial.user_attrs.get(_CANDIDATE)
+    return None if written is None else _CANDIDATES.validate_python(written)
+
+
+def write_candidate(trial: optuna.Trial, candidate: Candidate) -> None:
+    """Mark a proposal. Until this is written the proposal does not exist, and is made again on resume."""
+    trial.set_user_attr(_CANDIDATE, _CANDIDATES.dump_python(candidate, mode="json"))
+
+
+def tell_complete(study: optuna.Study, trial: optuna.Trial, outcome: Outcome, values: Sequence[float]) -> None:
+    """Finish a judged trial. The attribute comes first, so that a COMPLETE trial has its outcome."""
+    trial.set_user_attr(_OUTCOME, _OUTCOMES.dump_python(outcome, mode="json"))
+    study.tell(trial, list(values))
+
+
+def tell_duplicate(study: optuna.Study, trial: optuna.Trial, values: Sequence[float] | None) -> None:
+    """Finish a trial with the verdict that its architecture has already; None means infeasible."""
+    if values is not None:
+        study.tell(trial, list(values))
+        return
+    trial.set_constraint(_INFEASIBLE, 1.0)
+    study.tell(trial, state=TrialState.PRUNED)
+
+
+def tell_infeasible(study: optuna.Study, trial: optuna.Trial, reason: str) -> None:
+    """Finish a trial whose candidate cannot be judged here: PRUNED, with a violated constraint, so that TPE learns."""
+    trial.set_user_attr(_REASON, reason)
+    trial.set_constraint(_INFEASIBLE, 1.0)
+    study.tell(trial, state=TrialState.PRUNED)
+
+
+def tell_failed(study: optuna.Study, trial: optuna.Trial, reason: str) -> None:
+    """Finish an attempt that died."""
+    trial.set_user_attr(_REASON, reason)
+    study.tell(trial, state=TrialState.FAIL)
+
+
+def fail_orphan(study: optuna.Study, number: int) -> None:
+    """Finish an attempt whose driver died; without a reason of its own it reads as `DRIVER_DIED`."""
+    study.tell(number, state=TrialState.FAIL)
+
+
+def read_records(study: optuna.Study) -> list[TrialRecord]:
+    """Every trial, in the order of their numbers; a duplicate has the outcome of its original."""
+    records = [_read(trial) for trial in study.get_trials(deepcopy=False)]
+    return [_with_original(record, records) for record in records]
+
+
+def write_fingerprint(study: optuna.Study, fingerprint: Mapping[str, object]) -> None:
+    study.set_user_attr(_FINGERPRINT, dict(fingerprint))
+
+
+def read_fingerprint(study: optuna.Study) -> dict[str, object] | None:
+    """What the run was started with; None where its driver died before it was written."""
+    return study.user_attrs.get(_FINGERPRINT)
+
+
+def write_preparation(study: optuna.Study, preparation: Preparation) -> None:
+    study.set_user_attr(_PREPARATION, _PREPARATIONS.dump_python(preparation, mode="json"))
+
+
+def read_preparation(study: optuna.Study) -> Preparation | None:
+    written = study.user_attrs.get(_PREPARATION)
+    return None if written is None else _PREPARATIONS.validate_python(written)
+
+
+def write_replicate(study: optuna.Study, number: int, replicate: int, accuracy: AccuracyRecord) -> None:
+    """Record a further training of a finished trial; Optuna refuses to change the trial itself."""
+    study.set_user_attr(f"{_REPLICATE}:{number}:{replicate}", _ACCURACIES.dump_python(accuracy, mode="json"))
+
+
+def read_replicates(study: optuna.Study) -> dict[int, dict[int, AccuracyRecord]]:
+    """Further trainings by trial number and replicate (1, 2 …)."""
+    found: dict[int, dict[int, AccuracyRecord]] = {}
+    for key, value in study.user_attrs.items():
+        kind, _, place = key.partition(":")
+        if kind == _REPLICATE:
+            number, replicate = map(int, place.split(":"))
+            found.setdefault(number, {})[replicate] = _ACCURACIES.validate_python(value)
+    return found
+
+
+def _read(trial: FrozenTrial) -> TrialRecord:
+    candidate, outcome = trial.user_attrs.get(_CANDIDATE), trial.user_attrs.get(_OUTCOME)
+    state = _STATES[trial.state]
+    died = DRIVER_DIED if state is State.FAILED else None
+    return TrialRecord(
+        number=trial.number,
+        state=state,
+        candidate=None if candidate is None else _CANDIDATES.validate_python(candidate),
+        outcome=_OUTCOMES.validate_python(outcome) if outcome and state is State.COMPLETE else None,
+        reason=trial.user_attrs.get(_REASON, died),
+        started=trial.datetime_start,
+        finished=trial.datetime_complete,
+        params=trial.params,
+    )
+
+
+def _with_original(record: TrialRecord, records: list[TrialRecord]) -> TrialRecord:
+    if record.candidate is None or record.candidate.duplicate_of is None:
+        return record
+    original = records[record.candidate.duplicate_of]
+    return replace(record, outcome=original.outcome, reason=original.reason)
+
+
+_STATES = {
+    TrialState.WAITING: State.WAITING,
+    TrialState.RUNNING: State.RUNNING,
+    TrialState.COMPLETE: State.COMPLETE,
+    TrialState.PRUNED: State.INFEASIBLE,
+    TrialState.FAIL: State.FAILED,
+}

@@ -1,0 +1,25 @@
+"""One number about one candidate: parameters, multiply-adds, step time, accuracy after a short training."""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .complexity import count_macs, count_params
+    from .step_time import StepTime, StepTimeSetting
+    from .step_time_measurement import measure_step_time
+
+_HOMES = {
+    "count_macs": "complexity",
+    "count_params": "complexity",
+    "StepTime": "step_time",
+    "StepTimeSetting": "step_time",
+    "measure_step_time": "step_time_measurement",
+}
+
+__all__ = ["StepTime", "StepTimeSetting", "count_macs", "count_params", "measure_step_time"]
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
