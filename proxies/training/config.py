@@ -1,4 +1,4 @@
-"""How a candidate is trained, at which fidelity and on which images: settings only, so that reading them needs no torch."""
+"""How a candidate is trained, at which fidelity, on which images: settings only, read without torch."""
 
 from pathlib import Path
 from typing import Annotated, Literal
