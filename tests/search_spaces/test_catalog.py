@@ -6,6 +6,7 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -35,7 +36,8 @@ def timm_name(name: str) -> str:
 
 
 @cache
-def timm_network(name: str) -> nn.Module:
+def timm_network(name: str) -> Any:
+    """Without memory behind it; typed loosely because timm hangs its configuration on the module."""
     with torch.device("meta"):
         return timm.create_model(timm_name(name)).eval()
 
@@ -82,7 +84,7 @@ def test_macs_equal_a_count_over_timms_network(name: str) -> None:
 
 def test_s_of_the_first_version_is_timms_rw_s_without_its_first_projections() -> None:
     with torch.device("meta"):
-        near = timm.create_model("efficientnetv2_rw_s")
+        near: Any = timm.create_model("efficientnetv2_rw_s")
     assert trainable(near) == 23_941_296
     projections = sum(trainable(block.conv_pwl) + trainable(block.bn2) for block in near.blocks[0])
     entry = catalog.get("efficientnetv2-s-v1")
@@ -137,7 +139,9 @@ def test_sizes_are_those_of_timms_configuration(name: str) -> None:
     train = settings["input_size"][-1]
     test = (settings.get("test_input_size") or settings["input_size"])[-1]
     if name == "efficientnet-l2":  # timm names the test size by a second set of weights
-        test = timm.get_pretrained_cfg("tf_efficientnet_l2.ns_jft_in1k").input_size[-1]
+        finer = timm.get_pretrained_cfg("tf_efficientnet_l2.ns_jft_in1k")
+        assert finer is not None
+        test = finer.input_size[-1]
     assert (entry.architecture.resolution, entry.test_size) == (train, test)
 
 
