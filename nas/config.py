@@ -39,7 +39,9 @@ class SearchConfig(BaseModel):
     data: DataConfig = Field(default=DataConfig(), description="The images, and how they are split.")
     train: TrainConfig = Field(default=TrainConfig(), description="How each candidate is trained.")
     fidelity: Fidelity = Field(default=Fidelity(), description="How much training each candidate gets.")
-    step_time: StepTimeSetting = Field(default=StepTimeSetting(), description="The target training whose step is timed.")
+    step_time: StepTimeSetting = Field(
+        default=StepTimeSetting(), description="The target training whose step is timed."
+    )
     w: float = Field(default=PAPER_W, description="Exponent of step time in the reward.")
     v: float = Field(default=PAPER_V, description="Exponent of parameters in the reward.")
     objectives: tuple[Objective, ...] = Field(

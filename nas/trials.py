@@ -66,6 +66,8 @@ class AccuracyRecord:
     num_images: int
     seed: int
     train_seconds: float
+    curve: tuple[float, ...] = ()
+    """Accuracy after each epoch."""
     losses: tuple[float, ...] = ()
     """Mean training loss of each epoch."""
 
@@ -141,7 +143,9 @@ class Preparation:
 
     data: DataFacts
     mode: str
-    """The fastest correct execution mode of the training device."""
+    """The fastest correct execution mode of the short training."""
+    step_mode: str
+    """That of the step that is timed, in the number format that was asked for."""
     mode_seconds: Mapping[str, float]
     """Seconds of a training step of the backbone in each mode that was tried and correct."""
     device: str

@@ -7,19 +7,13 @@ a reference network, so that a drift of clocks or neighbours moves both and canc
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from search_spaces.architecture import Architecture
-
-from .training.config import SETTINGS, TrainConfig
-
-if TYPE_CHECKING:
-    from .device import Device
-    from .execution import ExecutionMode
+from .training.config import SETTINGS
 
 Step = Callable[[], object]
 Clock = Callable[[], float]

@@ -1,0 +1,159 @@
+"""What a worker does: look at the images, prepare the run, judge one candidate. Runs in workers; imports torch."""
+
+import os
+import time
+
+import torch
+
+from proxies.accuracy import AccuracyProxy, AccuracyResult
+from proxies.complexity import count_params
+from proxies.device import Device, find_device
+from proxies.device_lease import DeviceLease
+from proxies.execution import ExecutionMode, parse_mode
+from proxies.fastest_mode import ModeChoice
+from proxies.step_time import StepTime
+from proxies.step_time_measurement import choose_mode, measure_step_time
+from search_spaces.architecture import Architecture, parse
+
+from .config import SearchConfig
+from .evaluation_tasks import Inspect, Judge, Prepare, Retrain
+from .executors.interface import RefusedError, Report
+from .trials import AccuracyRecord, DataFacts, Evaluation, Preparation
+
+
+class Evaluator:
+    """Does a worker's tasks; holds what they share: the images, the device, the modes of execution."""
+
+    def __init__(self, config: SearchConfig, worker: int) -> None:
+        """
+        Raises:
+            RefusedError: If the device or the images cannot be had.
+        """
+        torch.set_num_threads(threads_of_worker(config))
+        self._config = config
+        self._backbone = config.search_space().backbone
+        try:
+            self._device = worker_device(config.device, worker)
+            self._target = find_device(config.step_time.device) if config.step_time.device else self._device
+            self._proxy = AccuracyProxy(
+                data=config.data, train=config.train, fidelity=config.fidelity, device=self._device
+            )
+        except ValueError as error:
+            raise RefusedError(str(error)) from error
+
+    def __call__(self, work: object, report: Report) -> object:
+        match work:
+            case Inspect():
+                return self._inspect()
+            case Prepare(data=data):
+                return self._prepare(data, report)
+            case Judge(architecture=text, seed=seed, mode=mode, step_mode=step_mode):
+                return self._judge(parse(text), seed, mode, step_mode, report)
+            case Retrain(architecture=text, seed=seed, mode=mode):
+                return self._train(parse(text), seed, mode, report)
+        raise TypeError(f"a worker knows no such task: {work!r}")
+
+    def _inspect(self) -> DataFacts:
+        splits = self._proxy.splits
+        return DataFacts(
+            source=self._config.data.source,
+            num_classes=self._proxy.num_classes,
+            in_channels=self._proxy.in_channels,
+            num_train=len(splits.train),
+            num_minival=len(splits.minival),
+            digest=self._proxy.data_digest,
+        )
+
+    def _prepare(self, data: DataFacts, report: Report) -> Preparation:
+        report(0.0, "finding the fastest correct execution mode")
+        choice = self._proxy.find_mode(self._backbone)
+        step_mode = self._step_mode()
+        report(0.5, "measuring the backbone's step time")
+        backbone = self._measure(self._backbone, step_mode)
+        return Preparation(
+            data=data,
+            mode=str(choice.mode),
+            step_mode=str(step_mode),
+            mode_seconds=_mode_seconds(choice),
+            device=str(self._device.identity()),
+            step_time_ref_s=backbone.median_s,
+            params_ref=count_params(self._backbone, data.num_classes, data.in_channels),
+            training_seconds=self._proxy.planned_steps * _mode_seconds(choice)[str(choice.mode)],
+        )
+
+    def _step_mode(self) -> ExecutionMode:
+        try:
+            with DeviceLease(self._target.spec).exclusive():
+                return choose_mode(
+                    self._backbone,
+                    setting=self._config.step_time,
+                    train=self._config.train,
+                    device=self._target,
+                    num_classes=self._proxy.num_classes,
+                    in_channels=self._proxy.in_channels,
+                )
+        except ValueError as error:
+            raise RefusedError(str(error)) from error
+
+    def _judge(self, architecture: Architecture, seed: int, mode: str, step_mode: str, report: Report) -> Evaluation:
+        start = time.monotonic()
+        report(0.0, "step time")
+        step_time = self._measure(architecture, parse_mode(step_mode))
+        accuracy = self._train(architecture, seed, mode, report)
+        return Evaluation(accuracy=accuracy, step_time=step_time, seconds=time.monotonic() - start)
+
+    def _measure(self, architecture: Architecture, mode: ExecutionMode) -> StepTime:
+        return measure_step_time(
+            architecture,
+            reference=self._backbone,
+            setting=self._config.step_time,
+            train=self._config.train,
+            mode=mode,
+            num_classes=self._proxy.num_classes,
+            in_channels=self._proxy.in_channels,
+            device=self._target,
+        )
+
+    def _train(self, architecture: Architecture, seed: int, mode: str, report: Report) -> AccuracyRecord:
+        self._proxy.mode = parse_mode(mode)
+        epochs = self._config.fidelity.epochs
+        with DeviceLease(self._device.spec).shared():
+            result = self._proxy.evaluate(
+                architecture,
+                seed=seed,
+                on_epoch=lambda progress: report(progress.epoch / epochs, f"epoch {progress.epoch}/{epochs}"),
+            )
+        return _record(result, seed)
+
+
+def worker_device(name: str, worker: int) -> Device:
+    """The device of a worker: with several GPUs, "auto" and "cuda" pin one to each worker in turn.
+
+    Raises:
+        ValueError: If there is no such device here.
+    """
+    device = find_device(name)
+    if device.kind == "cuda" and name in ("auto", "cuda"):
+        return find_device(f"cuda:{worker % torch.cuda.device_count()}")
+    return device
+
+
+def threads_of_worker(config: SearchConfig) -> int:
+    """CPU threads of one worker: as configured, else the cores this process may use, divided by the workers."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return config.threads or max(1, cores // config.workers)
+
+
+def _mode_seconds(choice: ModeChoice) -> dict[str, float]:
+    return {str(found.mode): found.seconds_per_step for found in choice.measured if found.seconds_per_step is not None}
+
+
+def _record(result: AccuracyResult, seed: int) -> AccuracyRecord:
+    return AccuracyRecord(
+        num_correct=result.num_correct,
+        num_images=result.num_images,
+        seed=seed,
+        train_seconds=result.train_seconds,
+        curve=tuple(progress.score.accuracy for progress in result.curve),
+        losses=tuple(progress.train_loss for progress in result.curve),
+    )

@@ -1,0 +1,163 @@
+"""Worker processes on this machine, joined to the driver by pipes: no port is opened."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+
+from proxies.infeasible import InfeasibleError
+
+from .interface import Died, Done, Evaluate, Event, Infeasible, Progress, Refused, RefusedError
+
+# A fresh interpreter, not a fork: a forked child of a process that has used CUDA or threads is broken.
+_CONTEXT = multiprocessing.get_context("spawn")
+_JOIN_S = 2.0
+
+Factory = Callable[[int], Evaluate]
+"""Makes a worker's evaluation from the worker's index (0, 1 …); must be picklable."""
+
+
+class LocalExecutor:
+    """Evaluates in processes that live as long as the search, so that each imports and loads its images once.
+
+    A process that dies is replaced. Workers start at once, so that their imports overlap with the driver's.
+    """
+
+    def __init__(self, factory: Factory, *, workers: int = 1) -> None:
+        self._factory = factory
+        self._workers = [_Worker(factory, index) for index in range(workers)]
+
+    @property
+    def capacity(self) -> int:
+        return len(self._workers)
+
+    def submit(self, task: int, work: object) -> None:
+        for worker in self._workers:
+            if worker.task is None:
+                worker.assign(task, work)
+                return
+        raise RuntimeError(f"all {self.capacity} workers are busy, task {task} must wait")
+
+    def events(self, timeout_s: float) -> list[Event]:
+        busy = {worker.pipe: worker for worker in self._workers if worker.task is not None}
+        ready = wait(list(busy), timeout=timeout_s)
+        return [event for pipe in ready for event in [busy[pipe].receive()] if event is not None]  # type: ignore[index]
+
+    def stop(self, task: int) -> None:
+        for worker in self._workers:
+            if worker.task == task:
+                worker.restart()
+
+    def close(self) -> None:
+        for worker in self._workers:
+            worker.end()
+
+
+class _Worker:
+    """One process and the driver's end of its pipe."""
+
+    def __init__(self, factory: Factory, index: int) -> None:
+        self._factory, self._index = factory, index
+        self._start()
+
+    def _start(self) -> None:
+        self.task: int | None = None
+        self.pipe, theirs = _CONTEXT.Pipe()
+        self._process: BaseProcess = _CONTEXT.Process(
+            target=_work, args=(theirs, self._factory, self._index), name=f"nas-worker-{self._index}", daemon=True
+        )
+        self._process.start()
+        # Only the worker holds its end now, so that its death closes the pipe.
+        theirs.close()
+
+    def assign(self, task: int, work: object) -> None:
+        if not self._process.is_alive():
+            self.restart()
+        self.task = task
+        # A worker that died this very moment is found by `receive`, which reads the end of its pipe.
+        with contextlib.suppress(BrokenPipeError):
+            self.pipe.send((task, work))
+
+    def receive(self) -> Event | None:
+        """The next event; None where a worker had died before it began."""
+        task = self.task
+        try:
+            event: Event = self.pipe.recv()
+        except (EOFError, OSError):
+            reason = self._death()
+            self.restart()
+            return None if task is None else Died(task, reason)
+        if not isinstance(event, Progress):
+            self.task = None
+        return event
+
+    def restart(self) -> None:
+        self.end()
+        self._start()
+
+    def end(self) -> None:
+        """Kill it: a worker holds nothing that a clean exit would save."""
+        self.pipe.close()
+        self._process.kill()
+        self._process.join(_JOIN_S)
+
+    def _death(self) -> str:
+        self._process.join(_JOIN_S)
+        code = self._process.exitcode
+        if code is not None and code < 0:
+            hint = " (out of memory?)" if -code == signal.SIGKILL else ""
+            return f"worker killed by {signal.Signals(-code).name}{hint}"
+        return f"worker exited with code {code}"
+
+
+def _work(pipe: Connection, factory: Factory, index: int) -> None:
+    """A worker's life: receive a task, evaluate it, send what became of it."""
+    # Ctrl-C reaches the whole process group; the driver alone decides what becomes of a running task.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_die_with_driver, daemon=True).start()
+    evaluate: Evaluate | None = None
+    while True:
+        try:
+            task, work = pipe.recv()
+        except EOFError:
+            return
+        evaluate, event = _evaluate(evaluate, factory, index, pipe, task, work)
+        pipe.send(event)
+
+
+def _evaluate(
+    evaluate: Evaluate | None, factory: Factory, index: int, pipe: Connection, task: int, work: object
+) -> tuple[Evaluate | None, Event]:
+    def report(fraction: float, doing: str) -> None:
+        pipe.send(Progress(task, fraction, doing))
+
+    try:
+        if evaluate is None:
+            evaluate = factory(index)
+        return evaluate, Done(task, evaluate(work, report))
+    except InfeasibleError as error:
+        return evaluate, Infeasible(task, error.reason)
+    except RefusedError as error:
+        return evaluate, Refused(task, " ".join(str(error).split()))
+    except Exception as error:
+        # The one place where a bug in an evaluation is caught: its traceback goes to the driver, the worker lives on.
+        return evaluate, Died(task, f"{type(error).__name__}: {_first_line(error)}", traceback.format_exc())
+
+
+def _die_with_driver() -> None:
+    """Wait for the driver's death, however it dies, so that no orphan goes on training."""
+    driver = multiprocessing.parent_process()
+    if driver is not None:
+        driver.join()
+    os._exit(1)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else "no message"

@@ -1,0 +1,68 @@
+"""Attempts that died: what is owed for them, derived from the study alone, so that asking twice changes nothing."""
+
+from collections.abc import Sequence
+
+import optuna
+
+from search_spaces.architecture import parse
+from search_spaces.space import SearchSpace
+
+from .trials import DRIVER_DIED, Candidate, State, TrialRecord, enqueue, fail_orphan, read_records
+
+INTERRUPTED = "interrupted"
+
+# The driver's end says nothing about the candidate, so it does not count against it.
+_INNOCENT = (DRIVER_DIED, INTERRUPTED)
+
+
+def recover(study: optuna.Study, space: SearchSpace) -> list[TrialRecord]:
+    """Bring a study that a dead driver left behind in order: nothing runs, and what is owed waits.
+
+    Returns:
+        The trials as they are afterwards.
+    """
+    for record in read_records(study):
+        if record.state is State.RUNNING:
+            fail_orphan(study, record.number)
+    enqueue_owed(study, space)
+    return read_records(study)
+
+
+def enqueue_owed(study: optuna.Study, space: SearchSpace) -> None:
+    """Let every candidate whose attempt died, and that has no further attempt yet, wait for one."""
+    for record in owed(read_records(study)):
+        if record.candidate is not None:
+            architecture = record.candidate.architecture
+            again = Candidate(architecture=architecture, proposal=None, retry_of=record.number)
+            enqueue(study, space.to_params(parse(architecture)), again)
+
+
+def owed(records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Attempts that died and have no child.
+
+    Duplicates are owed nothing: the sampler meets the known result when it proposes the architecture again.
+    """
+    retried = {record.candidate.retry_of for record in records if record.candidate is not None}
+    return [
+        record
+        for record in records
+        if record.state is State.FAILED
+        and record.candidate is not None
+        and record.candidate.duplicate_of is None
+        and record.number not in retried
+    ]
+
+
+def deaths(candidate: Candidate, records: Sequence[TrialRecord]) -> int:
+    """How many earlier attempts of this candidate ended with their worker's death.
+
+    Args:
+        candidate: What the attempt in question is about.
+        records: All trials, in the order of their numbers.
+    """
+    count, parent = 0, candidate.retry_of
+    while parent is not None:
+        record = records[parent]
+        count += record.reason not in _INNOCENT
+        parent = record.candidate.retry_of if record.candidate else None
+    return count

@@ -1,0 +1,323 @@
+"""The loop: ask, evaluate, tell. One process drives the study and is its only writer; executors only evaluate."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+import optuna
+
+from proxies.complexity import count_macs, count_params
+from search_spaces.architecture import Architecture, parse
+from search_spaces.space import SearchSpace
+
+from .config import SearchConfig
+from .evaluation_tasks import Judge
+from .executors.interface import Died, Done, Event, Executor, Infeasible, Progress, Refused, RefusedError
+from .observer import Observer
+from .recovery import INTERRUPTED, deaths, enqueue_owed
+from .reward import Reward
+from .samplers import make_sampler
+from .seeds import derived_seed
+from .trials import (
+    Candidate,
+    Evaluation,
+    Outcome,
+    Preparation,
+    State,
+    TrialRecord,
+    candidate_of,
+    distributions,
+    enqueue,
+    read_records,
+    tell_complete,
+    tell_duplicate,
+    tell_failed,
+    tell_infeasible,
+    write_candidate,
+)
+
+MAX_DUPLICATES_IN_A_ROW = 100
+DRAIN_S = 5.0
+_POLL_S = 0.5
+
+
+class Ending(StrEnum):
+    """Why a search ended."""
+
+    COMPLETE = "complete"
+    """The budget is reached."""
+    EXHAUSTED = "exhausted"
+    """The sampler finds nothing new."""
+    TIMEOUT = "timeout"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    trial: optuna.Trial
+    candidate: Candidate
+    started: datetime
+    followers: list[optuna.Trial] = field(default_factory=list)
+    """Proposals of the same architecture that wait for its verdict."""
+
+
+class StudyLoop:
+    """Drives one study until its budget is reached or it is told to stop."""
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        *,
+        config: SearchConfig,
+        space: SearchSpace,
+        preparation: Preparation,
+        executor: Executor,
+        records: Sequence[TrialRecord],
+        observer: Observer,
+        on_told: Callable[[], None] = lambda: None,
+        stop_requested: Callable[[], bool] = lambda: False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """
+        Args:
+            study: Recovered: none of its trials is running.
+            config: Of the search.
+            space: The configuration's.
+            preparation: Of this run.
+            executor: Where candidates are evaluated.
+            records: The study's trials.
+            observer: Is told what happens.
+            on_told: Called after each verdict, to refresh what people look at.
+            stop_requested: Whether somebody asked to stop.
+            clock: Monotonic seconds.
+        """
+        self._study, self._config, self._space, self._preparation = study, config, space, preparation
+        self._executor, self._observer, self._on_told = executor, observer, on_told
+        self._stop_requested, self._clock = stop_requested, clock
+        self._reward = Reward(
+            w=config.w, v=config.v, step_time_ref_s=preparation.step_time_ref_s, params_ref=preparation.params_ref
+        )
+        self._distributions = distributions(space)
+        self._verdicts = {r.candidate.architecture: r for r in records if r.is_judged and r.candidate}
+        self._next_proposal = 1 + max((r.candidate.proposal or 0 for r in records if r.candidate), default=-1)
+        self._waiting = sum(record.state is State.WAITING for record in records)
+        self._running: dict[int, _Attempt] = {}
+        self._duplicates_in_a_row = 0
+
+    @property
+    def judged(self) -> int:
+        """Candidates with a verdict."""
+        return len(self._verdicts)
+
+    def run(self) -> Ending:
+        """Judge candidates until the budget is reached, the space is exhausted, time is up or a stop is requested.
+
+        Raises:
+            RefusedError: If a worker finds that the user has to act.
+        """
+        self._enqueue_backbone()
+        deadline = self._clock() + (self._config.timeout_s or math.inf)
+        try:
+            while not self._stop_requested():
+                ending = self._ending(deadline)
+                if ending is None:
+                    self._fill_workers()
+                elif not self._running:
+                    return ending
+                self._handle_events()
+            self._drain()
+            return Ending.INTERRUPTED
+        finally:
+            self._abandon()
+
+    def _ending(self, deadline: float) -> Ending | None:
+        """Why nothing more is to be proposed, if so."""
+        if self._clock() >= deadline:
+            return Ending.TIMEOUT
+        if self._waiting:
+            return None
+        if self.judged >= self._config.trials:
+            return Ending.COMPLETE
+        if self._duplicates_in_a_row >= MAX_DUPLICATES_IN_A_ROW or self.judged >= self._space.size:
+            return Ending.EXHAUSTED
+        return None
+
+    def _enqueue_backbone(self) -> None:
+        if self._next_proposal == 0:
+            backbone = self._space.backbone
+            enqueue(self._study, self._space.to_params(backbone), Candidate(architecture=str(backbone), proposal=0))
+            self._next_proposal, self._waiting = 1, self._waiting + 1
+
+    def _fill_workers(self) -> None:
+        while len(self._running) < self._executor.capacity and self._may_ask() and not self._stop_requested():
+            self._ask()
+
+    def _may_ask(self) -> bool:
+        if self._waiting:
+            return True
+        in_budget = self.judged + len(self._running) < self._config.trials
+        return in_budget and self._duplicates_in_a_row < MAX_DUPLICATES_IN_A_ROW
+
+    def _ask(self) -> None:
+        """Take what waits, or a new proposal, and hand it to a worker unless its architecture is known."""
+        seed = derived_seed(self._config.seed, "proposal", self._next_proposal)
+        self._study.sampler = make_sampler(self._config.sampler, seed=seed)
+        trial = self._study.ask(self._distributions)
+        candidate = candidate_of(trial)
+        if candidate is None:
+            candidate = self._name_proposal(trial)
+        else:
+            self._waiting -= 1
+        if candidate.duplicate_of is None:
+            self._duplicates_in_a_row = 0
+            self._submit(trial, candidate)
+        else:
+            self._duplicates_in_a_row += 1
+            self._give_known_verdict(trial, candidate)
+
+    def _name_proposal(self, trial: optuna.Trial) -> Candidate:
+        architecture = str(self._space.from_params(trial.params))
+        candidate = Candidate(
+            architecture=architecture, proposal=self._next_proposal, duplicate_of=self._original(architecture)
+        )
+        write_candidate(trial, candidate)
+        self._next_proposal += 1
+        return candidate
+
+    def _original(self, architecture: str) -> int | None:
+        """The trial that has judged, or is judging, this architecture."""
+        if architecture in self._verdicts:
+            return self._verdicts[architecture].number
+        running = (n for n, attempt in self._running.items() if attempt.candidate.architecture == architecture)
+        return next(running, None)
+
+    def _give_known_verdict(self, trial: optuna.Trial, candidate: Candidate) -> None:
+        verdict = self._verdicts.get(candidate.architecture)
+        if verdict is None and candidate.duplicate_of is not None:
+            self._running[candidate.duplicate_of].followers.append(trial)
+            return
+        tell_duplicate(self._study, trial, self._values(verdict.outcome) if verdict and verdict.outcome else None)
+
+    def _submit(self, trial: optuna.Trial, candidate: Candidate) -> None:
+        self._running[trial.number] = _Attempt(trial, candidate, datetime.now())
+        judge = Judge(
+            architecture=candidate.architecture,
+            seed=derived_seed(self._config.seed, candidate.architecture, 0),
+            mode=self._preparation.mode,
+            step_mode=self._preparation.step_mode,
+        )
+        self._executor.submit(trial.number, judge)
+        self._observer.started(trial.number, candidate.architecture)
+
+    def _handle_events(self) -> None:
+        for event in self._executor.events(_POLL_S):
+            attempt = self._running.get(event.task)
+            if attempt is not None:
+                self._handle(event, attempt)
+
+    def _handle(self, event: Event, attempt: _Attempt) -> None:
+        match event:
+            case Progress(task=number, fraction=fraction, doing=doing):
+                self._observer.progressed(number, fraction, doing)
+            case Done(result=evaluation):
+                self._judge(attempt, evaluation)
+            case Infeasible(reason=reason):
+                self._declare_infeasible(attempt, reason)
+            case Died():
+                self._bury(attempt, event)
+            case Refused(reason=reason):
+                raise RefusedError(reason)
+
+    def _judge(self, attempt: _Attempt, evaluation: Evaluation) -> None:
+        outcome = self._outcome(parse(attempt.candidate.architecture), evaluation)
+        # A ratio or accuracy that is no number must never reach Optuna, which would call infinity its best value.
+        if not (math.isfinite(outcome.step_time_s) and outcome.step_time_s > 0):
+            self._declare_infeasible(attempt, f"step time is not positive and finite: {outcome.step_time_s}")
+            return
+        values = self._values(outcome)
+        tell_complete(self._study, attempt.trial, outcome, values)
+        self._conclude(attempt, State.COMPLETE, outcome=outcome)
+
+    def _declare_infeasible(self, attempt: _Attempt, reason: str) -> None:
+        tell_infeasible(self._study, attempt.trial, reason)
+        self._conclude(attempt, State.INFEASIBLE, reason=reason)
+
+    def _bury(self, attempt: _Attempt, death: Died) -> None:
+        """Let an attempt that died be made again, unless it has died too often."""
+        died_before = deaths(attempt.candidate, read_records(self._study))
+        if died_before >= self._config.max_retries:
+            self._declare_infeasible(attempt, f"died {died_before + 1} times, last: {death.reason}")
+            return
+        tell_failed(self._study, attempt.trial, death.reason)
+        enqueue_owed(self._study, self._space)
+        self._waiting += 1
+        self._conclude(attempt, State.FAILED, reason=death.reason)
+
+    def _conclude(
+        self, attempt: _Attempt, state: State, *, outcome: Outcome | None = None, reason: str | None = None
+    ) -> None:
+        """What follows from every end of an attempt, whatever it was."""
+        record = TrialRecord(
+            number=attempt.trial.number,
+            state=state,
+            candidate=attempt.candidate,
+            outcome=outcome,
+            reason=reason,
+            started=attempt.started,
+            finished=datetime.now(),
+            params=attempt.trial.params,
+        )
+        del self._running[record.number]
+        if record.is_judged:
+            self._verdicts[attempt.candidate.architecture] = record
+        for trial in attempt.followers:
+            if state is State.FAILED:
+                tell_failed(self._study, trial, f"its original, trial {record.number}, died")
+            else:
+                tell_duplicate(self._study, trial, self._values(outcome) if outcome else None)
+        reward = self._reward_of(outcome) if outcome else None
+        self._observer.finished(record, reward, judged=self.judged)
+        self._on_told()
+
+    def _outcome(self, architecture: Architecture, evaluation: Evaluation) -> Outcome:
+        data = self._preparation.data
+        return Outcome(
+            accuracy=evaluation.accuracy,
+            step_time=evaluation.step_time,
+            step_time_s=evaluation.step_time.ratio * self._preparation.step_time_ref_s,
+            params=count_params(architecture, data.num_classes, data.in_channels),
+            macs=count_macs(architecture, self._config.step_time.resolution, data.num_classes, data.in_channels),
+            seconds=evaluation.seconds,
+        )
+
+    def _values(self, outcome: Outcome) -> list[float]:
+        """What the sampler learns: the reward, or the objectives in their order."""
+        figures = {
+            "accuracy": outcome.accuracy.accuracy,
+            "step_time": outcome.step_time_s,
+            "params": float(outcome.params),
+        }
+        chosen = [figures[name] for name in self._config.objectives]
+        return chosen or [self._reward_of(outcome)]
+
+    def _reward_of(self, outcome: Outcome) -> float:
+        accuracy = outcome.accuracy.accuracy
+        return self._reward(accuracy=accuracy, step_time_s=outcome.step_time_s, params=outcome.params)
+
+    def _drain(self) -> None:
+        """Give what is running a moment to finish."""
+        self._observer.draining(len(self._running))
+        end = self._clock() + DRAIN_S
+        while self._running and self._clock() < end:
+            self._handle_events()
+
+    def _abandon(self) -> None:
+        """Leave no attempt running; each is owed another one."""
+        for number, attempt in list(self._running.items()):
+            self._executor.stop(number)
+            for trial in (attempt.trial, *attempt.followers):
+                tell_failed(self._study, trial, INTERRUPTED)
+        self._running.clear()
