@@ -1,0 +1,58 @@
+"""How many images a network classifies correctly, and how sure that figure is."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from .data.batches import Batches
+from .device import Device
+from .execution import ExecutionMode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """Top-1 result on a set of images."""
+
+    num_correct: int
+    num_images: int
+
+    @property
+    def accuracy(self) -> float:
+        """A fraction in [0, 1]."""
+        return self.num_correct / self.num_images
+
+    @property
+    def standard_error(self) -> float:
+        return binomial_error(self.num_correct, self.num_images)
+
+
+def binomial_error(num_correct: int, num_images: int) -> float:
+    """Standard error of an accuracy, from the number of images it was taken on.
+
+    Half of Wilson's score interval at one deviation: near the binomial √(A (1 − A) ÷ n), but not 0 where all images are
+    right, since a hundred out of a hundred do not prove perfection. Source: E. B. Wilson, Probable Inference, the Law
+    of Succession, and Statistical Inference, 1927.
+
+    >>> round(binomial_error(90, 100), 4), round(binomial_error(100, 100), 4)
+    (0.0301, 0.005)
+    """
+    share = num_correct / num_images
+    variance = share * (1 - share) / num_images + 1 / (4 * num_images**2)
+    return math.sqrt(variance) / (1 + 1 / num_images)
+
+
+def evaluate(
+    network: nn.Module, batches: Batches, *, batch_size: int, resolution: int, mode: ExecutionMode, device: Device
+) -> Score:
+    """Classify every image once; the network is put back into training mode if it was in it."""
+    was_training = network.training
+    network.eval()
+    correct = torch.zeros((), dtype=torch.int64, device=device.torch_device)
+    with torch.inference_mode(), mode.autocast(device.torch_device):
+        for images, labels in batches.in_order(batch_size=batch_size, resolution=resolution):
+            logits = network(images.contiguous(memory_format=mode.memory_format))
+            correct += (logits.argmax(dim=1) == labels).sum()
+    network.train(was_training)
+    return Score(num_correct=int(correct.item()), num_images=len(batches))
