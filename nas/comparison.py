@@ -133,8 +133,8 @@ def _obstacles(left: Run, right: Run) -> Iterator[str]:
         yield "the images, their labels or their split differ"
     if facts.device != others.device:
         yield f"the devices differ: {facts.device} and {others.device}"
-    if facts.mode != others.mode:
-        yield f"the execution modes differ: {facts.mode} and {others.mode}"
+    if facts.step_mode != others.step_mode:
+        yield f"the execution modes of the timed step differ: {facts.step_mode} and {others.step_mode}"
 
 
 def _shared(left: list[Entry], right: list[Entry]) -> Iterator[SharedArchitecture]:

@@ -71,4 +71,5 @@ def reward_text(reward: float, error: float | None = None) -> str:
 def _significant(value: float, digits: int) -> str:
     if value == 0:
         return "0"
-    return f"{value:.{max(0, digits - 1 - math.floor(math.log10(abs(value))))}f}"
+    rounded = float(f"{value:.{digits - 1}e}")
+    return f"{rounded:.{max(0, digits - 1 - math.floor(math.log10(abs(rounded))))}f}"

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .leaderboard import Entry, compare
-from .reward import Reward
+from .reward import PAPER_V, PAPER_W, Reward
 
 if TYPE_CHECKING:
     from .run import Run
@@ -75,7 +75,7 @@ def sensitivity_map(
     """
     if not entries:
         raise ValueError("a sensitivity map needs at least one judged architecture, got none")
-    ws, vs = ws or exponents(-0.07, reward.w), vs or exponents(-0.05, reward.v)
+    ws, vs = ws or exponents(PAPER_W, reward.w), vs or exponents(PAPER_V, reward.v)
     rewards, errors = _rewards(entries, reward, np.array(ws), np.array(vs))
     retrained = np.array([entry.num_trainings > 1 for entry in entries])
     places = _winning_places(rewards, errors, retrained)
@@ -86,14 +86,14 @@ def sensitivity_map(
 
 
 def exponents(usual: float, own: float) -> tuple[float, ...]:
-    """A grid from four times the usual exponent to 0 that reaches and holds the run's own.
+    """A grid from four times the usual exponent to 0; it reaches and holds the run's own.
 
     >>> exponents(-0.07, -0.07)[0], exponents(-0.07, -0.07)[-1]
     (-0.28, 0.0)
     """
     low, high = min(MAX_MULTIPLE * usual, own), max(0.0, own)
     grid = {round(float(value), 6) for value in np.linspace(low, high, NUM_STEPS)}
-    return tuple(sorted(grid | {own}))
+    return tuple(sorted(grid | {own, usual, 0.0}))
 
 
 def _rewards(

@@ -132,7 +132,7 @@ def _best(entry: Entry, run: Run) -> dict[str, Any]:
         "data": asdict(preparation.data),
         "seed": run.config.seed,
         "device": preparation.device,
-        "mode": preparation.mode,
+        "step_mode": preparation.step_mode,
     }
 
 
