@@ -44,6 +44,15 @@ def _own_random_state() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Networks this small only wait for a second thread, longest where the machine is busy."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def one_stage(stage: str) -> Architecture:
     return parse(f"stem{STEM}-{stage}-head{HEAD}@{SIZE}")
 
