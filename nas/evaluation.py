@@ -66,7 +66,8 @@ class Evaluator:
 
     def _prepare(self, data: DataFacts, report: Report) -> Preparation:
         report(0.0, "finding the fastest correct execution mode")
-        choice = self._proxy.find_mode(self._backbone)
+        with DeviceLease(self._device.spec).exclusive():
+            choice = self._proxy.find_mode(self._backbone)
         step_mode = self._step_mode()
         report(0.5, "measuring the backbone's step time")
         backbone = self._measure(self._backbone, step_mode)

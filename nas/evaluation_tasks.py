@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from .config import SearchConfig
+from .executors.interface import Evaluate
 from .trials import DataFacts
 
 
@@ -39,3 +41,10 @@ class Retrain:
 
 
 Work = Inspect | Prepare | Judge | Retrain
+
+
+def make_evaluator(config: SearchConfig, worker: int) -> Evaluate:
+    """Make a worker's evaluation; only here, in the worker, torch is imported."""
+    from .evaluation import Evaluator
+
+    return Evaluator(config, worker)

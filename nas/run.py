@@ -6,14 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import optuna
-from sqlalchemy.exc import SQLAlchemyError
-
 from .config import SearchConfig, read_config
 from .leaderboard import Entry, leaderboard
 from .reward import Reward
 from .run_directory import RunDirectory, RunDirectoryError
-from .storage import STUDY_NAME, open_storage
+from .storage import first_line, load_study
 from .trials import (
     AccuracyRecord,
     Preparation,
@@ -58,19 +55,16 @@ def read_run(path: Path) -> Run:
     directory = RunDirectory(path)
     directory.require_started()
     config = read_config(directory.config_file)
-    try:
-        study = optuna.load_study(study_name=STUDY_NAME, storage=open_storage(directory.study_file))
-        preparation, records, replicates = read_preparation(study), read_records(study), read_replicates(study)
-    except (SQLAlchemyError, KeyError, ValueError) as error:
-        raise RunDirectoryError(f"cannot read {directory.study_file}: {_first_line(error)}") from None
+    study = load_study(directory)
+    preparation = read_preparation(study)
     if preparation is None:
         raise RunDirectoryError(f"nothing has been judged yet in {path}")
     return Run(
         directory=directory,
         config=config,
         preparation=preparation,
-        records=tuple(records),
-        replicates=replicates,
+        records=tuple(read_records(study)),
+        replicates=read_replicates(study),
         environment=_read_environment(directory.environment_file),
     )
 
@@ -81,9 +75,5 @@ def _read_environment(path: Path) -> Mapping[str, Any]:
     try:
         environment = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise RunDirectoryError(f"cannot read {path}: {_first_line(error)}") from None
+        raise RunDirectoryError(f"cannot read {path}: {first_line(error)}") from None
     return environment if isinstance(environment, dict) else {}
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

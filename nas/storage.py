@@ -2,14 +2,86 @@
 
 from pathlib import Path
 
+import optuna
 from optuna.storages import RDBStorage
+from sqlalchemy.exc import SQLAlchemyError
 
-STUDY_NAME = "search"
+from .config import SearchConfig
+from .run_directory import RunDirectory, RunDirectoryError
+from .trials import read_fingerprint, write_fingerprint
 
+_STUDY_NAME = "search"
 # SQLite's own patience with a lock; Optuna's dashboard and our readers may hold one for a moment.
 _TIMEOUT_S = 60
+_DIRECTIONS = {"accuracy": "maximize", "step_time": "minimize", "params": "minimize"}
 
 
-def open_storage(path: Path) -> RDBStorage:
-    """Open the file, or make it."""
+def load_study(directory: RunDirectory) -> optuna.Study:
+    """Open the study to read it.
+
+    Raises:
+        RunDirectoryError: If there is none or its file is damaged.
+    """
+    try:
+        return optuna.load_study(study_name=_STUDY_NAME, storage=_open(directory.study_file))
+    except (SQLAlchemyError, KeyError, AssertionError, RuntimeError) as error:
+        raise RunDirectoryError(f"cannot read {directory.study_file}: {first_line(error)}") from None
+
+
+def open_study(directory: RunDirectory, config: SearchConfig) -> optuna.Study:
+    """Open the study to write it, or make it; the caller holds the directory's lock.
+
+    Raises:
+        RunDirectoryError: If its file is damaged, or the run was started with another question.
+    """
+    try:
+        study = optuna.create_study(
+            study_name=_STUDY_NAME,
+            storage=_open(directory.study_file),
+            directions=[_DIRECTIONS[name] for name in config.objectives] or ["maximize"],
+            load_if_exists=True,
+        )
+    except (SQLAlchemyError, AssertionError, RuntimeError) as error:
+        raise RunDirectoryError(f"cannot use {directory.study_file}: {first_line(error)}") from None
+    started_with = read_fingerprint(study)
+    if started_with is None:
+        write_fingerprint(study, config.fingerprint())
+    else:
+        _require_same(started_with, config, directory.path)
+    return study
+
+
+def first_line(error: Exception) -> str:
+    """The gist of an error, for a message of one line."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
+
+
+def _open(path: Path) -> RDBStorage:
     return RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": _TIMEOUT_S}})
+
+
+def _require_same(started_with: dict[str, object], config: SearchConfig, path: Path) -> None:
+    for name, value in config.fingerprint().items():
+        before = started_with.get(name)
+        if before != value:
+            hint = "; use nas rerank for other exponents" if name in ("w", "v") else ""
+            key, old, new = _difference(name, before, value)
+            raise RunDirectoryError(
+                f"{path} was started with another {key}: {_short(old)}, now {_short(new)} "
+                f"(take another --out, or the same {key}{hint})"
+            )
+
+
+def _difference(key: str, old: object, new: object) -> tuple[str, object, object]:
+    """The innermost key that differs, with both values."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for inner in [*old, *(name for name in new if name not in old)]:
+            if old.get(inner) != new.get(inner):
+                return _difference(f"{key}.{inner}", old.get(inner), new.get(inner))
+    return key, old, new
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,4 +1,4 @@
-"""The loop: ask, evaluate, tell. One process drives the study and is its only writer; executors only evaluate."""
+"""Ask and tell: candidates are proposed, and their verdicts written, by one process, the study's only writer."""
 
 import math
 import time
@@ -15,7 +15,7 @@ from search_spaces.space import SearchSpace
 
 from .config import SearchConfig
 from .evaluation_tasks import Judge
-from .executors.interface import Died, Done, Event, Executor, Infeasible, Progress, Refused, RefusedError
+from .executors.interface import Died, Done, Event, Infeasible, Progress, Refused, RefusedError
 from .observer import Observer
 from .recovery import INTERRUPTED, deaths, enqueue_owed
 from .reward import Reward
@@ -40,8 +40,6 @@ from .trials import (
 )
 
 MAX_DUPLICATES_IN_A_ROW = 100
-DRAIN_S = 5.0
-_POLL_S = 0.5
 
 
 class Ending(StrEnum):
@@ -65,7 +63,7 @@ class _Attempt:
 
 
 class StudyLoop:
-    """Drives one study until its budget is reached or it is told to stop."""
+    """Proposes candidates and tells their verdicts: a source of tasks for `dispatch`."""
 
     def __init__(
         self,
@@ -74,7 +72,6 @@ class StudyLoop:
         config: SearchConfig,
         space: SearchSpace,
         preparation: Preparation,
-        executor: Executor,
         records: Sequence[TrialRecord],
         observer: Observer,
         on_told: Callable[[], None] = lambda: None,
@@ -87,96 +84,106 @@ class StudyLoop:
             config: Of the search.
             space: The configuration's.
             preparation: Of this run.
-            executor: Where candidates are evaluated.
             records: The study's trials.
             observer: Is told what happens.
             on_told: Called after each verdict, to refresh what people look at.
             stop_requested: Whether somebody asked to stop.
-            clock: Monotonic seconds.
+            clock: Monotonic seconds; the time-out counts from now.
         """
         self._study, self._config, self._space, self._preparation = study, config, space, preparation
-        self._executor, self._observer, self._on_told = executor, observer, on_told
-        self._stop_requested, self._clock = stop_requested, clock
+        self._observer, self._on_told, self._stop_requested, self._clock = observer, on_told, stop_requested, clock
         self._reward = Reward(
             w=config.w, v=config.v, step_time_ref_s=preparation.step_time_ref_s, params_ref=preparation.params_ref
         )
+        self._deadline = clock() + (config.timeout_s or math.inf)
         self._distributions = distributions(space)
         self._verdicts = {r.candidate.architecture: r for r in records if r.is_judged and r.candidate}
         self._next_proposal = 1 + max((r.candidate.proposal or 0 for r in records if r.candidate), default=-1)
         self._waiting = sum(record.state is State.WAITING for record in records)
         self._running: dict[int, _Attempt] = {}
         self._duplicates_in_a_row = 0
+        if self._next_proposal == 0:
+            self._enqueue_backbone()
 
     @property
     def judged(self) -> int:
         """Candidates with a verdict."""
         return len(self._verdicts)
 
-    def run(self) -> Ending:
-        """Judge candidates until the budget is reached, the space is exhausted, time is up or a stop is requested.
+    @property
+    def ending(self) -> Ending:
+        """Why nothing more is proposed, once that is so."""
+        if self.judged >= self._config.trials:
+            return Ending.COMPLETE
+        if self._is_exhausted:
+            return Ending.EXHAUSTED
+        return Ending.TIMEOUT if self._clock() >= self._deadline else Ending.INTERRUPTED
+
+    def next_task(self) -> tuple[int, object] | None:
+        """The next candidate that is not known yet."""
+        while self._may_ask() and not self._stop_requested():
+            trial, candidate = self._ask()
+            if candidate.duplicate_of is None:
+                self._duplicates_in_a_row = 0
+                return self._start(trial, candidate)
+            self._duplicates_in_a_row += 1
+            self._give_known_verdict(trial, candidate)
+        return None
+
+    def handle(self, event: Event) -> None:
+        """Take what became of an attempt.
 
         Raises:
             RefusedError: If a worker finds that the user has to act.
         """
-        self._enqueue_backbone()
-        deadline = self._clock() + (self._config.timeout_s or math.inf)
-        try:
-            while not self._stop_requested():
-                ending = self._ending(deadline)
-                if ending is None:
-                    self._fill_workers()
-                elif not self._running:
-                    return ending
-                self._handle_events()
-            self._drain()
-            return Ending.INTERRUPTED
-        finally:
-            self._abandon()
+        attempt = self._running[event.task]
+        match event:
+            case Progress(task=number, fraction=fraction, doing=doing):
+                self._observer.progressed(number, fraction, doing)
+            case Done(result=Evaluation() as evaluation):
+                self._judge(attempt, evaluation)
+            case Done(result=result):
+                raise TypeError(f"an evaluation was expected, got {type(result).__name__}")
+            case Infeasible(reason=reason):
+                self._declare_infeasible(attempt, reason)
+            case Died():
+                self._bury(attempt, event)
+            case Refused(reason=reason):
+                raise RefusedError(reason)
 
-    def _ending(self, deadline: float) -> Ending | None:
-        """Why nothing more is to be proposed, if so."""
-        if self._clock() >= deadline:
-            return Ending.TIMEOUT
-        if self._waiting:
-            return None
-        if self.judged >= self._config.trials:
-            return Ending.COMPLETE
-        if self._duplicates_in_a_row >= MAX_DUPLICATES_IN_A_ROW or self.judged >= self._space.size:
-            return Ending.EXHAUSTED
-        return None
+    def abandon(self, task: int) -> None:
+        """Leave no attempt running; another one is owed."""
+        attempt = self._running.pop(task, None)
+        if attempt is not None:
+            for trial in (attempt.trial, *attempt.followers):
+                tell_failed(self._study, trial, INTERRUPTED)
 
     def _enqueue_backbone(self) -> None:
-        if self._next_proposal == 0:
-            backbone = self._space.backbone
-            enqueue(self._study, self._space.to_params(backbone), Candidate(architecture=str(backbone), proposal=0))
-            self._next_proposal, self._waiting = 1, self._waiting + 1
-
-    def _fill_workers(self) -> None:
-        while len(self._running) < self._executor.capacity and self._may_ask() and not self._stop_requested():
-            self._ask()
+        backbone = self._space.backbone
+        enqueue(self._study, self._space.to_params(backbone), Candidate(architecture=str(backbone), proposal=0))
+        self._next_proposal, self._waiting = 1, self._waiting + 1
 
     def _may_ask(self) -> bool:
+        if self._clock() >= self._deadline:
+            return False
         if self._waiting:
             return True
-        in_budget = self.judged + len(self._running) < self._config.trials
-        return in_budget and self._duplicates_in_a_row < MAX_DUPLICATES_IN_A_ROW
+        return self.judged + len(self._running) < self._config.trials and not self._is_exhausted
 
-    def _ask(self) -> None:
-        """Take what waits, or a new proposal, and hand it to a worker unless its architecture is known."""
+    @property
+    def _is_exhausted(self) -> bool:
+        return self._duplicates_in_a_row >= MAX_DUPLICATES_IN_A_ROW or self.judged >= self._space.size
+
+    def _ask(self) -> tuple[optuna.Trial, Candidate]:
+        """Take what waits, or a new proposal."""
         seed = derived_seed(self._config.seed, "proposal", self._next_proposal)
         self._study.sampler = make_sampler(self._config.sampler, seed=seed)
         trial = self._study.ask(self._distributions)
         candidate = candidate_of(trial)
         if candidate is None:
-            candidate = self._name_proposal(trial)
-        else:
-            self._waiting -= 1
-        if candidate.duplicate_of is None:
-            self._duplicates_in_a_row = 0
-            self._submit(trial, candidate)
-        else:
-            self._duplicates_in_a_row += 1
-            self._give_known_verdict(trial, candidate)
+            return trial, self._name_proposal(trial)
+        self._waiting -= 1
+        return trial, candidate
 
     def _name_proposal(self, trial: optuna.Trial) -> Candidate:
         architecture = str(self._space.from_params(trial.params))
@@ -201,35 +208,15 @@ class StudyLoop:
             return
         tell_duplicate(self._study, trial, self._values(verdict.outcome) if verdict and verdict.outcome else None)
 
-    def _submit(self, trial: optuna.Trial, candidate: Candidate) -> None:
+    def _start(self, trial: optuna.Trial, candidate: Candidate) -> tuple[int, Judge]:
         self._running[trial.number] = _Attempt(trial, candidate, datetime.now())
-        judge = Judge(
+        self._observer.started(trial.number, candidate.architecture)
+        return trial.number, Judge(
             architecture=candidate.architecture,
             seed=derived_seed(self._config.seed, candidate.architecture, 0),
             mode=self._preparation.mode,
             step_mode=self._preparation.step_mode,
         )
-        self._executor.submit(trial.number, judge)
-        self._observer.started(trial.number, candidate.architecture)
-
-    def _handle_events(self) -> None:
-        for event in self._executor.events(_POLL_S):
-            attempt = self._running.get(event.task)
-            if attempt is not None:
-                self._handle(event, attempt)
-
-    def _handle(self, event: Event, attempt: _Attempt) -> None:
-        match event:
-            case Progress(task=number, fraction=fraction, doing=doing):
-                self._observer.progressed(number, fraction, doing)
-            case Done(result=evaluation):
-                self._judge(attempt, evaluation)
-            case Infeasible(reason=reason):
-                self._declare_infeasible(attempt, reason)
-            case Died():
-                self._bury(attempt, event)
-            case Refused(reason=reason):
-                raise RefusedError(reason)
 
     def _judge(self, attempt: _Attempt, evaluation: Evaluation) -> None:
         outcome = self._outcome(parse(attempt.candidate.architecture), evaluation)
@@ -306,18 +293,3 @@ class StudyLoop:
     def _reward_of(self, outcome: Outcome) -> float:
         accuracy = outcome.accuracy.accuracy
         return self._reward(accuracy=accuracy, step_time_s=outcome.step_time_s, params=outcome.params)
-
-    def _drain(self) -> None:
-        """Give what is running a moment to finish."""
-        self._observer.draining(len(self._running))
-        end = self._clock() + DRAIN_S
-        while self._running and self._clock() < end:
-            self._handle_events()
-
-    def _abandon(self) -> None:
-        """Leave no attempt running; each is owed another one."""
-        for number, attempt in list(self._running.items()):
-            self._executor.stop(number)
-            for trial in (attempt.trial, *attempt.followers):
-                tell_failed(self._study, trial, INTERRUPTED)
-        self._running.clear()

@@ -92,12 +92,23 @@ class Architecture:
             _require_positive_int(name, getattr(self, name))
         if self.resolution < self.total_stride:
             raise ValueError(f"resolution must be at least the total stride {self.total_stride}, got {self.resolution}")
+        self._require_something_squeezed()
 
     @property
     def total_stride(self) -> int:
         """Input pixels per pixel of the last feature map."""
         strided = sum(stage.stride == 2 for stage in self.stages)
         return STEM_STRIDE * 2**strided
+
+    def _require_something_squeezed(self) -> None:
+        channels = self.stem_channels
+        for number, stage in enumerate(self.stages, start=1):
+            if 0 < stage.se_ratio * channels < 1:
+                raise ValueError(
+                    f"squeeze-and-excitation must keep a channel: stage {number} has {channels} input channels, "
+                    f"got se_ratio {stage.se_ratio:g}"
+                )
+            channels = stage.out_channels
 
     def __str__(self) -> str:
         stages = "-".join(map(str, self.stages))
@@ -196,7 +207,7 @@ def _require_positive_int(name: str, value: object) -> None:
 def _require_se_ratio(value: object) -> None:
     if type(value) not in (int, float) or not 0 <= value <= 1:  # type: ignore[operator]
         _refuse_se_ratio(value)
-    if value and not re.fullmatch(r"1|0\.[0-9]+", f"{value:g}") or float(f"{value:g}") != value:
+    if (value and not re.fullmatch(r"1|0\.[0-9]+", f"{value:g}")) or float(f"{value:g}") != value:
         _refuse_se_ratio(value)
 
 

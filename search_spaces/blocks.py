@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from .architecture import STEM_STRIDE, Architecture
+from .scaling import round_channels
 
 STEM = "stem"
 HEAD = "head"
@@ -35,13 +36,15 @@ class PlacedBlock(NamedTuple):
 
     @property
     def hidden_channels(self) -> int:
-        """Channels between expansion and projection."""
-        return self.in_channels * self.expand_ratio
+        """Channels between expansion and projection: timm, torchvision and Google all round them to multiples of 8."""
+        if self.expand_ratio == 1:
+            return self.in_channels
+        return round_channels(self.in_channels * self.expand_ratio, keep_nine_tenths=True)
 
     @property
     def squeezed_channels(self) -> int:
-        """Channels inside squeeze-and-excitation, taken from the block's input channels; 0 without it."""
-        return round(self.in_channels * self.se_ratio)
+        """Channels inside squeeze-and-excitation: a share of the block's input channels; 0 without it."""
+        return round(self.hidden_channels * (self.se_ratio / self.expand_ratio))
 
     @property
     def has_residual(self) -> bool:
@@ -70,7 +73,5 @@ def placed_blocks(
         blocks += [first] + [rest] * (stage.num_repeats - 1)
         previous = blocks[-1]
     channels, size = previous.out_channels, previous.out_size
-    head = PlacedBlock(
-        HEAD, len(architecture.stages) + 1, 1, 1, channels, architecture.head_channels, 1, size, 0.0
-    )
+    head = PlacedBlock(HEAD, len(architecture.stages) + 1, 1, 1, channels, architecture.head_channels, 1, size, 0.0)
     return [*blocks, head]

@@ -1,4 +1,4 @@
-"""EfficientNetV2's search space (arXiv:2104.00298, section 3.2), with what the paper leaves open made a named choice."""
+"""EfficientNetV2's search space (arXiv:2104.00298, section 3.2); what the paper leaves open is a named choice."""
 
 from collections.abc import Sequence
 
@@ -115,4 +115,3 @@ def _layer_candidates(layers: int, rule: str) -> tuple[int, ...]:
     else:
         candidates = [layers + offset for offset in LAYER_OFFSETS]
     return tuple(sorted({count for count in candidates if count >= 1}))
-

@@ -32,7 +32,7 @@ def build(
         num_classes: Width of the classifier.
         in_channels: Channels of the images.
         drop_rate: Dropout before the classifier, a probability.
-        drop_path_rate: Stochastic depth of the last block, a probability; it grows linearly from 0 at the first.
+        drop_path_rate: Stochastic depth, a probability: block i of n (from 0) drops its branch with ``rate · i / n``.
         padding: "" pads symmetrically as torch does; "same" as TensorFlow does (timm's ``tf_`` weights need it).
         norm_eps: Epsilon of every batch norm; 1e-3 is that of the released EfficientNetV2.
         act: Activation by timm's name.

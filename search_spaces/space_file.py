@@ -98,7 +98,9 @@ def _whole_number(value: object, name: str) -> int:
     return value
 
 
-def _check_keys(mapping: Mapping[str, object], *, allowed: tuple[str, ...], required: tuple[str, ...], where: str) -> None:
+def _check_keys(
+    mapping: Mapping[str, object], *, allowed: tuple[str, ...], required: tuple[str, ...], where: str
+) -> None:
     for key in mapping:
         if key not in allowed:
             raise ValueError(f"{where}: unknown key {key!r} (known: {', '.join(allowed)})")

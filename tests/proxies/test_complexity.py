@@ -130,7 +130,6 @@ def test_closed_forms_hold_for_stages_no_space_offers(seed: int) -> None:
     require_equal_counts(architecture, resolution=rng.choice((33, 64)), num_classes=3)
 
 
-@pytest.mark.xfail(strict=True, reason="timm rounds hidden channels to multiples of 8, PlacedBlock does not yet")
 @pytest.mark.parametrize("block", ["ir", "er"])
 def test_closed_forms_hold_for_widths_off_eight(block: str) -> None:
     """timm, like torchvision, rounds the expanded width to a multiple of 8: 10 · 6 channels become 64."""

@@ -1,0 +1,248 @@
+"""A whole search: open or resume a run directory, judge candidates, retrain the leaders, write what people read."""
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from types import FrameType
+from typing import TYPE_CHECKING, TypeVar
+
+import optuna
+
+from .config import SearchConfig
+from .dispatch import dispatch
+from .environment import describe_environment
+from .evaluation_tasks import Inspect, Prepare, Work, make_evaluator
+from .executors.interface import Died, Done, Event, Executor, Infeasible, Progress, Refused, RefusedError
+from .executors.local import LocalExecutor
+from .finalists import FinalistLoop, planned_replicates
+from .leaderboard import leaderboard
+from .observer import Observer
+from .recovery import recover
+from .run import Run, read_run
+from .run_directory import RunDirectory, RunDirectoryError, write_whole
+from .storage import open_study
+from .study import Ending, StudyLoop
+from .trials import DataFacts, Preparation, read_preparation, write_preparation
+from .trials_csv import trials_frame
+from .views import write_views
+
+if TYPE_CHECKING:
+    import pandas
+
+MakeExecutor = Callable[[SearchConfig], Executor]
+Result = TypeVar("Result")
+
+_REFRESH_S = 60.0
+
+
+class InterruptedSearchError(Exception):
+    """A stop was requested before the search was prepared; nothing is lost."""
+
+
+def search(config: SearchConfig, *, observer: Observer | None = None) -> "pandas.DataFrame":
+    """Run a search, or resume it where its run directory has one; returns its trials, one row each.
+
+    Workers are fresh interpreters, so a script that calls this needs ``if __name__ == "__main__":`` around it.
+
+    Args:
+        config: What to search, and where the run directory is.
+        observer: Is told what happens; by default nobody.
+
+    Raises:
+        ValueError: In one line, if the run directory or the images cannot be used as configured.
+    """
+    run, _ = run_search(config, observer=observer or Observer())
+    return trials_frame(run.records, run.reward())
+
+
+def local_executor(config: SearchConfig) -> Executor:
+    """Processes on this machine."""
+    return LocalExecutor(partial(make_evaluator, config), workers=config.workers)
+
+
+def run_search(
+    config: SearchConfig, *, observer: Observer, make_executor: MakeExecutor = local_executor
+) -> tuple[Run, Ending]:
+    """As `search`, with the executor injected; returns the run read back, and why it ended.
+
+    Raises:
+        ValueError: In one line, if the run directory or the images cannot be used as configured.
+        InterruptedSearchError: If a stop was requested before the first candidate.
+    """
+    directory = RunDirectory(config.out)
+    directory.create()
+    with directory.locked(), _stop_on_signals() as stop_requested:
+        _require_known_contents(directory)
+        study = open_study(directory, config)
+        write_whole(directory.config_file, config.to_yaml())
+        executor = make_executor(config)
+        try:
+            session = _Session(config, directory, study, executor, observer, stop_requested)
+            ending = session.run()
+        finally:
+            executor.close()
+        run = read_run(directory.path)
+        write_views(run, report=True)
+        observer.ended(run.leaderboard(), ending)
+    return run, ending
+
+
+@dataclass(frozen=True, slots=True)
+class _Session:
+    """One start of a search, from preparation to the last retraining."""
+
+    config: SearchConfig
+    directory: RunDirectory
+    study: optuna.Study
+    executor: Executor
+    observer: Observer
+    stop_requested: Callable[[], bool]
+
+    def run(self) -> Ending:
+        space = self.config.search_space()
+        records = recover(self.study, space)
+        preparation = self._prepare()
+        loop = StudyLoop(
+            self.study,
+            config=self.config,
+            space=space,
+            preparation=preparation,
+            records=records,
+            observer=self.observer,
+            on_told=_Throttle(partial(refresh_views, self.directory), _REFRESH_S),
+            stop_requested=self.stop_requested,
+        )
+        self.observer.prepared(
+            preparation, judged=loop.judged, trials=self.config.trials, workers=self.executor.capacity
+        )
+        came_to_end = self._dispatch(loop)
+        ending = loop.ending if came_to_end else Ending.INTERRUPTED
+        if ending in (Ending.COMPLETE, Ending.EXHAUSTED) and not self._retrain(preparation):
+            return Ending.INTERRUPTED
+        return ending
+
+    def _prepare(self) -> Preparation:
+        """Look at the images; find mode and reference, unless an earlier start has."""
+        self.observer.preparing("reading the images")
+        data = self._one(Inspect(), DataFacts)
+        known = read_preparation(self.study)
+        if known is not None:
+            if known.data != data:
+                raise RunDirectoryError(f"the images of {data.source} have changed since {self.directory.path} was started")
+            return known
+        self.observer.preparing("measuring this machine")
+        preparation = self._one(Prepare(data=data), Preparation)
+        write_preparation(self.study, preparation)
+        environment = describe_environment(preparation.device)
+        write_whole(self.directory.environment_file, json.dumps(environment, indent=2))
+        return preparation
+
+    def _retrain(self, preparation: Preparation) -> bool:
+        run = read_run(self.directory.path)
+        # By their first trainings alone, so that a newcomer to an extended search has its chance too.
+        planned = planned_replicates(leaderboard(run.records, run.reward(), {}), self.config)
+        loop = FinalistLoop(
+            self.study, planned, config=self.config, preparation=preparation, observer=self.observer
+        )
+        return self._dispatch(loop)
+
+    def _one(self, work: Work, kind: type[Result]) -> Result:
+        """Run a single task."""
+        task = _OneTask(work, self.observer)
+        if not self._dispatch(task):
+            raise InterruptedSearchError
+        if not isinstance(task.result, kind):
+            raise TypeError(f"{kind.__name__} was expected, got {type(task.result).__name__}")
+        return task.result
+
+    def _dispatch(self, source: "StudyLoop | FinalistLoop | _OneTask") -> bool:
+        return dispatch(
+            source, self.executor, stop_requested=self.stop_requested, on_drain=self.observer.draining
+        )
+
+
+@dataclass(slots=True)
+class _OneTask:
+    """A source of one task, whose failure ends the search."""
+
+    work: Work
+    observer: Observer
+    result: object = None
+    is_given: bool = False
+
+    def next_task(self) -> tuple[int, object] | None:
+        if self.is_given:
+            return None
+        self.is_given = True
+        return 0, self.work
+
+    def handle(self, event: Event) -> None:
+        match event:
+            case Progress(doing=doing):
+                self.observer.preparing(doing)
+            case Done(result=result):
+                self.result = result
+            case Refused(reason=reason):
+                raise RefusedError(reason)
+            case Infeasible(reason=reason):
+                raise RefusedError(f"the backbone cannot be trained here: {reason}")
+            case Died(reason=reason, traceback=trace):
+                raise RuntimeError(f"the search cannot be prepared: {reason}\n{trace}")
+
+    def abandon(self, task: int) -> None:
+        """Nothing was promised."""
+
+
+@dataclass(slots=True)
+class _Throttle:
+    """Calls at most once in so many seconds."""
+
+    action: Callable[[], None]
+    interval_s: float
+    _last: float = field(default_factory=time.monotonic)
+
+    def __call__(self) -> None:
+        if time.monotonic() - self._last >= self.interval_s:
+            self.action()
+            self._last = time.monotonic()
+
+
+def refresh_views(directory: RunDirectory) -> None:
+    """Bring what people look at during a run up to date."""
+    write_views(read_run(directory.path), report=False)
+
+
+def _require_known_contents(directory: RunDirectory) -> None:
+    """Refuse a folder that holds somebody's files but no run: nothing of theirs is to be overwritten."""
+    if directory.is_started:
+        return
+    strangers = [path.name for path in directory.path.iterdir() if not path.name.startswith(".")]
+    if strangers and strangers != [directory.config_file.name]:
+        raise RunDirectoryError(f"{directory.path} is not empty and holds no run: {', '.join(sorted(strangers)[:3])}")
+
+
+@contextmanager
+def _stop_on_signals() -> Iterator[Callable[[], bool]]:
+    """Turn the first SIGINT or SIGTERM into a request to stop; the second one acts as it would without us."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event.is_set
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def request_stop(number: int, frame: FrameType | None) -> None:
+        event.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in before:
+        signal.signal(number, request_stop)
+    try:
+        yield event.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
