@@ -1,0 +1,128 @@
+"""The head of the report: what was found, how sure that is, and under which circumstances."""
+
+from search_spaces.architecture import parse
+
+from ..leaderboard import Entry
+from ..quantities import count, duration, milliseconds, percent, reward_text
+from ..trials import State
+from .findings import Findings
+from .markup import Markup, element, join
+from .ribbon import ribbon, ribbon_legend
+
+
+def headline(findings: Findings) -> Markup:
+    """Title, state, the best architecture with its figures, and the facts of the run."""
+    return join([_title(findings), _best(findings), _facts(findings)])
+
+
+def state_text(findings: Findings) -> str:
+    """
+    Returns:
+        Whether the search is complete, and if not, how far it came.
+    """
+    judged, planned = len(findings.judged), findings.run.config.trials
+    return "complete" if findings.is_complete else f"stopped at {judged} of {planned}, can be resumed"
+
+
+def _title(findings: Findings) -> Markup:
+    config, preparation = findings.run.config, findings.run.preparation
+    badge = element("span", state_text(findings), class_="badge done" if findings.is_complete else "badge open")
+    line = f"{len(findings.judged)} architectures judged · {duration(findings.elapsed_s)} · {preparation.device}"
+    return element(
+        "header",
+        element("p", "Training-aware architecture search", class_="kicker"),
+        element("h1", preparation.data.source, " ", element("span", f"in {findings.space.name}", class_="soft")),
+        element("p", badge, " ", line, class_="meta"),
+        *([element("p", f"Objectives: {', '.join(config.objectives)}.", class_="meta")] if config.objectives else []),
+    )
+
+
+def _best(findings: Findings) -> Markup:
+    best = findings.best
+    if best is None:
+        return element("section", element("p", "No architecture has been judged to the end yet."), class_="hero")
+    return element(
+        "section",
+        element("h2", "Best architecture ", element("span", f"trial {best.number}", class_="soft")),
+        _verdict(findings, best),
+        ribbon(parse(best.architecture)),
+        ribbon_legend(),
+        element(
+            "div",
+            element("code", _breakable(best.architecture), id="best"),
+            element("button", "Copy", type="button", class_="copy", data_copies="best"),
+            class_="text-form",
+        ),
+        _tiles(findings, best),
+        class_="hero",
+    )
+
+
+def _verdict(findings: Findings, best: Entry) -> Markup:
+    ties = sum(entry.tied for entry in findings.board)
+    tied = {0: "No other is tied with it.", 1: "One other is tied with it."}.get(
+        ties, f"{ties} others are tied with it: at 95 % their rewards cannot be told from its own."
+    )
+    backbone, answer = findings.backbone, best.better_than_backbone
+    if backbone is best:
+        return element("p", "The backbone itself leads. ", tied, class_="verdict")
+    if backbone is None or answer is None:
+        return element("p", "The backbone was not judged, so there is nothing to compare with. ", tied, class_="verdict")
+    rewards = (
+        f" (reward {reward_text(best.reward, best.reward_se)} against "
+        f"{reward_text(backbone.reward, backbone.reward_se)}). "
+    )
+    mark = element("strong", answer, class_=f"answer {answer}")
+    return element("p", "Better than the backbone: ", mark, rewards, tied, class_="verdict")
+
+
+def _tiles(findings: Findings, best: Entry) -> Markup:
+    reference = findings.reward
+    ratio_s, ratio_p = best.step_time_s / reference.step_time_ref_s, best.params / reference.params_ref
+    times = f"mean of {best.num_trainings} trainings" if best.num_trainings > 1 else "one training"
+    tiles = [
+        ("Reward", f"{best.reward:.4f}", f"± {best.reward_se:.4f}"),
+        ("Accuracy A", percent(best.accuracy, best.accuracy_se), times),
+        ("Step time S", milliseconds(best.step_time_s, best.step_time_se), f"{ratio_s:.2f} × the backbone"),
+        ("Parameters P", count(best.params), f"{ratio_p:.2f} × the backbone"),
+        ("MACs", count(best.macs), f"at {parse(best.architecture).resolution} pixels"),
+    ]
+    return element("dl", *(_tile(*tile) for tile in tiles), class_="tiles")
+
+
+def _tile(name: str, value: str, note: str) -> Markup:
+    return element(
+        "div", element("dt", name), element("dd", value, class_="value"), element("dd", note, class_="note")
+    )
+
+
+def _facts(findings: Findings) -> Markup:
+    config, data = findings.run.config, findings.run.preparation.data
+    size = config.fidelity.resolution or findings.space.resolution
+    share = "" if config.fidelity.data_share == 1 else f", {config.fidelity.data_share:.0%} of the images"
+    facts = {
+        "Images": f"{data.source}: {data.num_train} to train, {data.num_minival} to judge, {data.num_classes} classes",
+        "Short training": f"{config.fidelity.epochs} epochs at {size} pixels{share}",
+        "Reward": f"A · (S/S_ref)^{config.w:g} · (P/P_ref)^{config.v:g}, references: the backbone",
+        "Search space": f"{findings.space.name}, {findings.space.size:.3g} architectures",
+        "Sampler": f"{config.sampler}, seed {config.seed}",
+        "Trials": _trials(findings),
+    }
+    pairs = [element("div", element("dt", name), element("dd", text)) for name, text in facts.items()]
+    return element("dl", *pairs, class_="facts")
+
+
+def _trials(findings: Findings) -> str:
+    records = findings.run.records
+    repeated = sum(record.candidate is not None and record.candidate.duplicate_of is not None for record in records)
+    infeasible = sum(record.state is State.INFEASIBLE for record in findings.judged)
+    failed = sum(record.state is State.FAILED for record in records)
+    parts = [f"{len(findings.judged)} of {findings.run.config.trials} judged"]
+    counted = ((infeasible, "infeasible"), (failed, "failed attempts"), (repeated, "repeated"))
+    return ", ".join([*parts, *(f"{number} {word}" for number, word in counted if number)])
+
+
+def _breakable(architecture: str) -> Markup:
+    """The text with places where a line may break; copying it gives the text unchanged."""
+    first, *rest = architecture.split("-")
+    return join([first, *(join(["-", Markup("<wbr>"), part]) for part in rest)])

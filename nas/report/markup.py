@@ -1,0 +1,56 @@
+"""HTML that cannot be broken by what it shows: every text is escaped unless it is markup already."""
+
+from collections.abc import Iterable, Sequence
+from html import escape
+
+_VOID = ("br", "hr", "rect", "circle")
+
+
+class Markup(str):
+    """A text that is HTML already."""
+
+    __slots__ = ()
+
+
+def element(name: str, *children: str, **attributes: str | int | float | None) -> Markup:
+    """An element with its children; texts are escaped, `Markup` is not.
+
+    >>> element("p", "a < b ", element("b", "c"), class_="note")
+    '<p class="note">a &lt; b <b>c</b></p>'
+
+    Args:
+        name: Of the element.
+        children: Texts and markup, in order.
+        attributes: A trailing underscore is dropped, other underscores become hyphens; None leaves one out.
+    """
+    written = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{escape(str(value))}"'
+        for key, value in attributes.items()
+        if value is not None
+    )
+    if name in _VOID:
+        return Markup(f"<{name}{written}/>")
+    return Markup(f"<{name}{written}>{join(children)}</{name}>")
+
+
+def join(children: Iterable[str]) -> Markup:
+    """Texts and markup one after the other, texts escaped."""
+    return Markup("".join(child if isinstance(child, Markup) else escape(child) for child in children))
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, numeric: Sequence[int] = ()) -> Markup:
+    """A table in a box of its own, in which it scrolls when it is too wide.
+
+    Args:
+        headers: Of the columns.
+        rows: Cells, as many as there are headers.
+        numeric: Places of columns that are aligned to the right.
+    """
+
+    def cells(kind: str, values: Sequence[str]) -> Markup:
+        classes = ("number" if place in numeric else None for place in range(len(values)))
+        return join(element(kind, value, class_=name) for value, name in zip(values, classes, strict=True))
+
+    head = element("thead", element("tr", cells("th", headers)))
+    body = element("tbody", *(element("tr", cells("td", row)) for row in rows))
+    return element("div", element("table", head, body), class_="scroll", tabindex=0)

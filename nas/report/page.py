@@ -1,0 +1,108 @@
+"""The report of a run: one HTML file that holds its style, its script and Plotly, and asks no network."""
+
+import json
+from importlib import resources
+from pathlib import Path
+from string import Template
+
+from plotly.offline import get_plotlyjs
+
+from ..run import Run
+from ..run_directory import write_whole
+from .choices import choices_figure
+from .figure import Figure
+from .findings import Findings
+from .headline import headline, state_text
+from .importance import importance_figure
+from .leaders import leaders_figure
+from .markup import Markup, element, join
+from .progress import progress_figure
+from .sensitivity import sensitivity_figure
+from .tables import (
+    architectures_section,
+    circumstances_section,
+    leaderboard_section,
+    reading_section,
+    unjudged_section,
+)
+from .trade_off import trade_off_figure
+
+
+def write_report(run: Run, path: Path) -> None:
+    """Write the report of a run, finished or not; whole or not at all.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    write_whole(path, render(run))
+
+
+def render(run: Run) -> str:
+    """The report as HTML."""
+    findings = Findings(run)
+    figures = draw(findings)
+    body = join(
+        [
+            headline(findings),
+            element("section", element("h2", "Figures"), *map(_frame, figures), id="figures", class_="figures"),
+            reading_section(findings),
+            leaderboard_section(findings),
+            architectures_section(findings),
+            unjudged_section(findings),
+            circumstances_section(findings),
+        ]
+    )
+    title = element("title", f"{run.preparation.data.source}: architecture search ({state_text(findings)})")
+    return Template(_asset("report.html")).substitute(
+        title=title,
+        style=_asset("report.css"),
+        body=body,
+        figures=figures_json(figures),
+        plotly=get_plotlyjs(),
+        script=_asset("report.js"),
+    )
+
+
+def draw(findings: Findings) -> list[Figure]:
+    """All figures of a report, in their order."""
+    drawn = [progress_figure(findings), trade_off_figure(findings)] if findings.board else []
+    return [
+        *drawn,
+        choices_figure(findings),
+        *([leaders_figure(findings)] if findings.board else []),
+        importance_figure(findings),
+        sensitivity_figure(findings),
+    ]
+
+
+def figures_json(figures: list[Figure]) -> str:
+    """Every panel by the name of its element; nothing in it can end the script element that holds it."""
+    panels = {
+        _panel_id(figure, place): {"data": list(panel.traces), "layout": panel.layout}
+        for figure in figures
+        for place, panel in enumerate(figure.panels)
+    }
+    text = json.dumps(panels, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _frame(figure: Figure) -> Markup:
+    panels = [
+        element("div", id=_panel_id(figure, place), class_="panel", style=f"height:{panel.height}px")
+        for place, panel in enumerate(figure.panels)
+    ]
+    return element(
+        "figure",
+        element("h3", figure.title),
+        element("div", *panels, class_="panels"),
+        element("figcaption", figure.caption),
+        class_="wide" if figure.wide else None,
+    )
+
+
+def _panel_id(figure: Figure, place: int) -> str:
+    return f"{figure.name}-{place}"
+
+
+def _asset(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")

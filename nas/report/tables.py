@@ -1,0 +1,210 @@
+"""The report's tables: leaderboard, stages, references, what was not judged, and the circumstances."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from search_spaces.architecture import Architecture, parse
+
+from ..comparison import flatten
+from ..leaderboard import Entry
+from ..quantities import count, duration, milliseconds, percent, reward_text
+from ..trials import TrialRecord
+from ..trials_csv import stage_rows
+from .findings import Findings
+from .markup import Markup, element, join, table
+from .ribbon import ribbon
+
+# Rows of the leaderboard; more are in trials.csv.
+MAX_ROWS = 100
+
+
+def leaderboard_section(findings: Findings) -> Markup:
+    """Every judged architecture with all its figures."""
+    headers = (
+        "rank", "trial", "architecture", "A", "trainings", "S", "P", "MACs", "reward", "better than backbone",
+    )  # fmt: skip
+    board = findings.board
+    rows = [_leaderboard_row(entry) for entry in board[:MAX_ROWS]]
+    rest = f" The first {MAX_ROWS} of {len(board)}; all are in trials.csv." if len(board) > MAX_ROWS else ""
+    note = (
+        "A, S and reward ± standard error. = before a rank: not distinguishable from the first at 95 %. Architectures "
+        f"that were trained again stand first, because the best of many single trainings is partly luck.{rest}"
+    )
+    return _section("leaderboard", "Leaderboard", element("p", note), table(headers, rows, numeric=(0, 1, 4, 5, 6, 7)))
+
+
+def architectures_section(findings: Findings) -> Markup:
+    """The leaders and the backbone, stage by stage."""
+    cards = [_card(entry, is_open=entry is findings.best) for entry in findings.leaders]
+    return _section("architectures", "The leaders, stage by stage", *cards, *_references(findings), *_front(findings))
+
+
+def unjudged_section(findings: Findings) -> Markup:
+    """Infeasible and failed trials with their reasons; nothing where there are none."""
+    if not findings.unjudged:
+        return Markup("")
+    rows = [_unjudged_row(record) for record in findings.unjudged]
+    note = (
+        "Infeasible: the candidate cannot be judged here, and the sampler learns that. Failed: an attempt died, which "
+        "says nothing about the candidate, so it is tried again."
+    )
+    return _section(
+        "unjudged",
+        "Infeasible and failed",
+        element("p", note),
+        table(("trial", "state", "reason", "architecture"), rows, numeric=(0,)),
+    )
+
+
+def circumstances_section(findings: Findings) -> Markup:
+    """What was measured before the first trial, the configuration and the environment."""
+    run = findings.run
+    modes = sorted(run.preparation.mode_seconds.items(), key=lambda item: item[1])
+    fastest = modes[0][1] if modes else 1.0
+    rows = [
+        (mode + (" (used)" if mode == run.preparation.mode else ""), milliseconds(seconds), f"{seconds / fastest:.2f} ×")
+        for mode, seconds in modes
+    ]
+    chosen = (
+        f"Of the execution modes that gave correct results, the fastest for the backbone's training step was taken: "
+        f"{run.preparation.mode}. The step whose time counts runs in {run.preparation.step_mode}."
+    )
+    environment = [(key, str(value)) for key, value in flatten(run.environment).items()]
+    return _section(
+        "circumstances",
+        "Circumstances",
+        element("p", chosen),
+        table(("execution mode", "step of the backbone", "beside the fastest"), rows, numeric=(1, 2)),
+        _details("Configuration", element("pre", run.config.to_yaml(), tabindex=0)),
+        _details("Environment", table(("", ""), environment)),
+    )
+
+
+def reading_section(findings: Findings) -> Markup:
+    """How to read the figures, with what they cannot say."""
+    preparation, timing = findings.run.preparation, findings.run.config.step_time
+    size = timing.resolution or findings.space.resolution
+    points = (
+        (
+            "A is not a final accuracy.",
+            f"It is top-1 on {preparation.data.num_minival} minival images after a short training. It serves to rank "
+            "architectures; a full training reaches more, and may rank close ones otherwise. The test split was not "
+            "read.",
+        ),
+        (
+            "A has an error.",
+            "± is one standard error: the luck of a finite set of images and, where there are several trainings, of "
+            "their seeds. A single training shows only the first of the two, so its true error is larger.",
+        ),
+        (
+            "S is a whole training step,",
+            f"forward, loss, backward and optimizer, of the target training: batch {timing.batch_size}, {size} pixels, "
+            f"{preparation.step_mode}. Each is timed in alternation with the backbone, and S is their ratio times the "
+            f"backbone's {milliseconds(preparation.step_time_ref_s)}; ± is the spread inside one measurement. On "
+            "another device it may rank otherwise.",
+        ),
+        (
+            "Ties are real.",
+            "What is marked = cannot be told from the first at 95 %. Take whichever suits you, or train both.",
+        ),
+    )
+    items = [element("li", element("strong", head), " ", text) for head, text in points]
+    return _section("reading", "How to read this", element("ul", *items))
+
+
+def _leaderboard_row(entry: Entry) -> tuple[str, ...]:
+    verdict = "backbone" if entry.number == 0 else entry.better_than_backbone or "–"
+    return (
+        f"{'= ' if entry.tied else ''}{entry.rank}",
+        str(entry.number),
+        join([ribbon(parse(entry.architecture), small=True), _text_form(entry.architecture)]),
+        percent(entry.accuracy, entry.accuracy_se),
+        str(entry.num_trainings),
+        milliseconds(entry.step_time_s, entry.step_time_se),
+        count(entry.params),
+        count(entry.macs),
+        reward_text(entry.reward, entry.reward_se),
+        element("span", verdict, class_=f"answer {verdict}"),
+    )
+
+
+def _unjudged_row(record: TrialRecord) -> tuple[str, ...]:
+    architecture = _text_form(record.candidate.architecture) if record.candidate else "–"
+    return str(record.number), str(record.state), record.reason or "–", architecture
+
+
+def _card(entry: Entry, *, is_open: bool) -> Markup:
+    architecture = parse(entry.architecture)
+    name = "backbone" if entry.number == 0 else f"trial {entry.number}"
+    figures = f"A {percent(entry.accuracy)} · S {milliseconds(entry.step_time_s)} · P {count(entry.params)}"
+    summary = element(
+        "summary",
+        element("span", f"{entry.rank}", class_="rank"),
+        element("span", name, class_="name"),
+        ribbon(architecture, small=True),
+        element("span", figures, class_="soft"),
+    )
+    return element(
+        "details", summary, _stages(architecture), _text_form(entry.architecture), class_="card", open="" if is_open else None
+    )
+
+
+def _stages(architecture: Architecture) -> Markup:
+    headers = ("stage", "block", "layers", "channels", "stride", "SE", "output")
+    return table(headers, [_stage_row(row) for row in stage_rows(architecture)], numeric=(2, 3, 4, 5, 6))
+
+
+def _stage_row(row: Mapping[str, Any]) -> tuple[str, ...]:
+    se = f"{row['se_ratio']:g}" if row["se_ratio"] else "–"
+    size = f"{row['size']} × {row['size']}"
+    return row["stage"], row["block"], str(row["layers"]), str(row["channels"]), str(row["stride"]), se, size
+
+
+def _references(findings: Findings) -> list[Markup]:
+    """Published networks in the space: for orientation, never where a search starts."""
+    if not findings.references:
+        return []
+    rows = [
+        (r.name, count(r.params), count(r.macs), f"rank {r.entry.rank}" if r.entry else "not judged")
+        for r in findings.references
+    ]
+    note = "Published networks that lie in this space, for orientation; the search does not start from them."
+    return [
+        element("h3", "References"),
+        element("p", note),
+        table(("network", "P", "MACs", "in this run"), rows, numeric=(1, 2)),
+    ]
+
+
+def _front(findings: Findings) -> list[Markup]:
+    """The Pareto front, where the search was for one."""
+    if not findings.run.config.objectives:
+        return []
+    rows = [
+        (
+            str(entry.number),
+            percent(entry.accuracy, entry.accuracy_se),
+            milliseconds(entry.step_time_s, entry.step_time_se),
+            count(entry.params),
+            _text_form(entry.architecture),
+        )
+        for entry in findings.front
+    ]
+    return [
+        element("h3", "The Pareto front"),
+        table(("trial", "A", "S", "P", "architecture"), rows, numeric=(0, 2, 3)),
+    ]
+
+
+def _text_form(architecture: str) -> Markup:
+    first, *rest = architecture.split("-")
+    breakable = join([first, *(join(["-", Markup("<wbr>"), part]) for part in rest)])
+    return element("code", breakable, class_="architecture")
+
+
+def _details(title: str, content: Markup) -> Markup:
+    return element("details", element("summary", title), content)
+
+
+def _section(name: str, title: str, *content: Markup) -> Markup:
+    return element("section", element("h2", title), *content, id=name)
