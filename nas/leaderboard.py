@@ -57,7 +57,10 @@ def leaderboard(
     judged = [record for record in records if record.state is State.COMPLETE and record.is_judged]
     entries = [_entry(record, reward, tuple(replicates.get(record.number, {}).values())) for record in judged]
     backbone = next((entry for entry in entries if entry.number == 0), None)
-    entries.sort(key=lambda entry: (entry.num_trainings == 1, -entry.reward, entry.number))
+    weakest = min((entry.reward for entry in entries if entry.num_trainings > 1 and entry is not backbone), default=0.0)
+    # The backbone is retrained as a yardstick, not for being a leader.
+    leads = {entry.number for entry in entries if entry.num_trainings > 1 and entry.reward >= weakest}
+    entries.sort(key=lambda entry: (entry.number not in leads, -entry.reward, entry.number))
     return [
         replace(
             entry,

@@ -74,6 +74,7 @@ def run_search(
         ValueError: In one line, if the run directory or the images cannot be used as configured.
         InterruptedSearchError: If a stop was requested before the first candidate.
     """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     directory = RunDirectory(config.out)
     directory.create()
     with directory.locked(), _stop_on_signals() as stop_requested:

@@ -57,15 +57,21 @@ class StepTime:
     """Hardware and software, as one text."""
 
     def __post_init__(self) -> None:
-        if not self.samples_s or len(self.reference_samples_s) != len(self.samples_s) + 1:
+        if len(self.samples_s) < 2 or len(self.reference_samples_s) != len(self.samples_s) + 1:
             raise ValueError(
-                f"there must be a reference step around every sample, got {len(self.samples_s)} samples and "
+                f"there must be at least 2 samples and a reference step around each, got {len(self.samples_s)} samples and "
                 f"{len(self.reference_samples_s)} reference steps"
             )
 
     @property
     def median_s(self) -> float:
         return statistics.median(self.samples_s)
+
+    @property
+    def samples_quartiles_s(self) -> tuple[float, float]:
+        """First and third quartile of the samples, seconds."""
+        low, _, high = statistics.quantiles(self.samples_s, n=4)
+        return low, high
 
     @property
     def images_per_s(self) -> float:
@@ -85,7 +91,7 @@ class StepTime:
     @property
     def ratio_iqr(self) -> float:
         """Interquartile range of the ratios."""
-        low, _, high = statistics.quantiles(self.ratios, n=4) if len(self.ratios) > 1 else (0.0, 0.0, 0.0)
+        low, _, high = statistics.quantiles(self.ratios, n=4)
         return high - low
 
     @property

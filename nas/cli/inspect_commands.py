@@ -1,0 +1,180 @@
+"""``nas show`` and ``nas measure``: one architecture, looked at and timed."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .errors import fail, usage_errors
+
+if TYPE_CHECKING:
+    from search_spaces.architecture import Architecture
+
+_ARCH = Annotated[str, typer.Argument(help="A catalog name, an architecture text, a file, or a run directory.")]
+_CLASSES = Annotated[int, typer.Option("--num-classes", min=1, help="Width of the classifier.")]
+_CHANNELS = Annotated[int, typer.Option("--in-channels", min=1, help="Channels of the images.")]
+_RESOLUTION = Annotated[int | None, typer.Option(min=1, help="Pixels per side; by default the architecture's own.")]
+
+
+def register(app: typer.Typer) -> None:
+    app.command("show")(show)
+    app.command("measure")(measure)
+
+
+def show(
+    arch: _ARCH,
+    num_classes: _CLASSES = 1000,
+    in_channels: _CHANNELS = 3,
+    resolution: _RESOLUTION = None,
+    by_module: Annotated[
+        bool, typer.Option("--by-module", help="Also fvcore's count, module by module (it counts norms and pooling too).")
+    ] = False,
+) -> None:
+    """Show an architecture: its stages, parameters and multiply-adds."""
+    from rich.console import Console
+
+    from proxies.complexity import count_macs, count_params
+
+    from .tables import stage_table
+
+    with usage_errors():
+        architecture = read_architecture(arch)
+        size = _require_size(architecture, resolution)
+    console = Console()
+    console.print(str(architecture), soft_wrap=True, highlight=False)
+    console.print(stage_table(architecture))
+    macs = count_macs(architecture, size, num_classes, in_channels)
+    console.print(
+        f"{count_params(architecture, num_classes, in_channels):,} parameters · {macs:,} MACs at {size} px "
+        f"(convolutions and linear layers) · {num_classes} classes, {in_channels} image channels",
+        soft_wrap=True,
+    )
+    if by_module:
+        _print_by_module(architecture, size, num_classes, in_channels)
+
+
+def measure(
+    arch: _ARCH,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    batch_size: Annotated[int, typer.Option(min=2, help="Images in a step.")] = 32,
+    resolution: _RESOLUTION = None,
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; by default all cores.")] = None,
+    num_pairs: Annotated[int, typer.Option("--pairs", min=3, help="Timed steps.")] = 15,
+    num_classes: _CLASSES = 1000,
+    in_channels: _CHANNELS = 3,
+    against: Annotated[
+        str | None, typer.Option(help="The reference it alternates with; by default itself, which shows the noise.")
+    ] = None,
+) -> None:
+    """Time whole training steps: forward, loss, backward, optimizer, zero_grad."""
+    from pydantic import ValidationError
+
+    from proxies.step_time import StepTimeSetting
+
+    from ..config_errors import one_line
+
+    with usage_errors():
+        architecture = read_architecture(arch)
+        reference = read_architecture(against) if against else None
+        size = _require_size(architecture, resolution)
+        try:
+            setting = StepTimeSetting.model_validate(
+                {
+                    "device": device, "batch_size": batch_size, "resolution": size, "dtype": dtype,
+                    "threads": threads, "num_pairs": num_pairs,
+                }
+            )  # fmt: skip
+        except ValidationError as error:
+            fail(one_line(error, StepTimeSetting))
+        from proxies.device import find_device
+
+        found = find_device(device)
+    from proxies.infeasible import InfeasibleError
+    from proxies.step_time_measurement import measure_step_time
+
+    try:
+        measured = measure_step_time(
+            architecture,
+            reference=reference,
+            setting=setting,
+            num_classes=num_classes,
+            in_channels=in_channels,
+            device=found,
+        )
+    except InfeasibleError as error:
+        fail(error.reason, 1)
+    low, high = measured.samples_quartiles_s
+    error_percent = 100 * measured.relative_standard_error
+    print(f"step time   {1e3 * measured.median_s:.2f} ms   quartiles {1e3 * low:.2f}–{1e3 * high:.2f} ms")
+    print(f"throughput  {measured.images_per_s:.1f} images/s")
+    print(f"ratio       {measured.ratio:.3f} ± {measured.ratio * error_percent / 100:.3f} to {against or 'itself'}")
+    print(f"taken with  batch {measured.batch_size}, {measured.resolution} px, {measured.mode}, {measured.device}")
+
+
+def read_architecture(text: str) -> "Architecture":
+    """An architecture by catalog name, text, file or run directory.
+
+    Raises:
+        ValueError: If it is none of these.
+    """
+    from search_spaces import catalog
+    from search_spaces.architecture import parse
+
+    if text in catalog.names():
+        return catalog.get(text).architecture
+    path = Path(text)
+    if path.is_dir():
+        return _best_of(path)
+    if path.is_file():
+        return _architecture_in(path)
+    if text.startswith("stem"):
+        return parse(text)
+    raise ValueError(f"no architecture text, file, run directory or catalog name: {text!r}")
+
+
+def _best_of(path: Path) -> "Architecture":
+    from search_spaces.architecture import parse
+
+    from ..run import read_run
+
+    entries = read_run(path).leaderboard()
+    if not entries:
+        raise ValueError(f"no candidate has been judged yet in {path}")
+    return parse(entries[0].architecture)
+
+
+def _architecture_in(path: Path) -> "Architecture":
+    """From `best.yaml`, or from a file that holds nothing but the text."""
+    from search_spaces.architecture import parse
+    from search_spaces.strict_yaml import read_yaml
+
+    if path.suffix in (".yaml", ".yml"):
+        return parse(read_yaml(path).get("architecture"))  # type: ignore[arg-type]  # parse checks the type itself
+    try:
+        return parse(path.read_text(encoding="utf-8").strip())
+    except UnicodeDecodeError:
+        raise ValueError(f"not a text file: {path}") from None
+
+
+def _require_size(architecture: "Architecture", resolution: int | None) -> int:
+    size = architecture.resolution if resolution is None else resolution
+    if size < architecture.total_stride:
+        raise ValueError(f"resolution must be at least the total stride {architecture.total_stride}, got {size}")
+    return size
+
+
+def _print_by_module(architecture: "Architecture", size: int, num_classes: int, in_channels: int) -> None:
+    import logging
+
+    import torch
+    from fvcore.nn import FlopCountAnalysis, flop_count_table
+
+    from search_spaces.network import build
+
+    # fvcore warns of every operator that costs it nothing.
+    logging.getLogger("fvcore.nn.jit_analysis").setLevel(logging.ERROR)
+    network = build(architecture, num_classes=num_classes, in_channels=in_channels).eval()
+    analysis = FlopCountAnalysis(network, torch.zeros(1, in_channels, size, size))
+    print("\nfvcore's own count (one multiply-add is one flop; norms and pooling are counted too):")
+    print(flop_count_table(analysis, max_depth=3, show_param_shapes=False))

@@ -1,0 +1,104 @@
+"""``nas search``: the main job."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .errors import fail, usage_errors
+
+if TYPE_CHECKING:
+    from ..config import SearchConfig
+
+# Flags that override a key of the recipe, by the parameter's name.
+_KEYS = {
+    "space": "space", "data": "data.source", "trials": "trials", "sampler": "sampler", "executor": "executor",
+    "workers": "workers", "device": "device", "seed": "seed", "timeout": "timeout_s", "w": "w", "v": "v", "out": "out",
+}  # fmt: skip
+
+
+def register(app: typer.Typer) -> None:
+    app.command("search")(search)
+
+
+def search(
+    recipe: Annotated[str | None, typer.Argument(help="A recipe's file, or the name of an installed one.")] = None,
+    space: Annotated[str | None, typer.Option(help="Name of a space, or a YAML file.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="digits, fashion-mnist, cifar10, cifar100 or imagefolder:PATH.")
+    ] = None,
+    trials: Annotated[int | None, typer.Option(help="Candidates to judge; a finished search can be extended.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="tpe, random or nsga2.")] = None,
+    executor: Annotated[str | None, typer.Option(help="local: processes on this machine.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Candidates trained at once.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of proposals and trainings.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Propose nothing more after this many seconds.")] = None,
+    w: Annotated[float | None, typer.Option(help="Exponent of step time in the reward.")] = None,
+    v: Annotated[float | None, typer.Option(help="Exponent of parameters in the reward.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run directory; the same one again resumes.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other key, e.g. train.lr=0.01.")
+    ] = None,
+    show_recipes: Annotated[bool, typer.Option("--list", help="Name the installed recipes and end.")] = False,
+) -> None:
+    """Search a space for the architecture with the best reward on your images.
+
+    Running it again on the same directory resumes, or says that the search is complete.
+    """
+    if show_recipes:
+        _print_recipes()
+        return
+    given = {name: value for name, value in locals().items() if name in _KEYS and value is not None}
+    with usage_errors():
+        config = _read(recipe, {_KEYS[name]: value for name, value in given.items()}, settings or [])
+    _run(config)
+
+
+def _read(recipe: str | None, overrides: dict[str, object], settings: list[str]) -> "SearchConfig":
+    from ..config import make_config, parse_override, read_config
+    from ..recipes import find_recipe
+    from ..run_directory import RunDirectory
+
+    for text in settings:
+        key, value = parse_override(text)
+        overrides[key] = value
+    if recipe is not None:
+        return read_config(find_recipe(recipe), overrides)
+    out = overrides.get("out")
+    if isinstance(out, Path) and RunDirectory(out).is_started:
+        return read_config(RunDirectory(out).config_file, overrides)
+    if not overrides:
+        raise ValueError("name a recipe (nas search --list), or give --space, --data and --out")
+    return make_config({}, overrides)
+
+
+def _run(config: "SearchConfig") -> None:
+    from ..executors.interface import RefusedError
+    from ..run_directory import RunDirectoryError
+    from ..search import InterruptedSearchError, run_search
+    from ..study import Ending
+    from .search_display import SearchDisplay
+
+    with SearchDisplay(config) as display:
+        try:
+            _, ending = run_search(config, observer=display)
+        except (RefusedError, RunDirectoryError) as error:
+            display.close()
+            fail(error)
+        except InterruptedSearchError:
+            ending = Ending.INTERRUPTED
+        except OSError as error:
+            display.close()
+            fail(f"{error.strerror or error} ({config.out}); what was judged is kept, run it again to resume", 1)
+    if ending is Ending.INTERRUPTED:
+        print(f"interrupted; to resume: nas search --out {config.out}", file=sys.stderr)
+        raise typer.Exit(130)
+
+
+def _print_recipes() -> None:
+    from ..recipes import describe_recipe, recipe_names
+
+    for name in recipe_names():
+        print(f"{name:<16} {describe_recipe(name)}")

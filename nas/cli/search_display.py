@@ -1,0 +1,151 @@
+"""What a search shows while it runs: trials done, best reward, time left, and every candidate at work."""
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
+
+from search_spaces.architecture import parse
+
+from ..config import SearchConfig
+from ..leaderboard import Entry
+from ..observer import Observer
+from ..quantities import duration
+from ..trials import Preparation, State, TrialRecord
+from .tables import leaderboard_table
+
+# A candidate costs more than its training steps: it is built, its data are augmented, and it is judged.
+_OVERHEAD = 1.35
+
+
+class SearchDisplay(Observer):
+    """A live display on a terminal; one line for each verdict elsewhere."""
+
+    def __init__(self, config: SearchConfig, console: Console | None = None) -> None:
+        self._config = config
+        self._console = console or Console()
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[note]}"),
+            TimeRemainingColumn(compact=True),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._whole = self._progress.add_task("starting", total=None, note="")
+        self._candidates: dict[int, TaskID] = {}
+        self._fractions: dict[int, float] = {}
+        self._judged = 0
+        self._best: float | None = None
+        self._start = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take the live display away."""
+        self._progress.stop()
+
+    def preparing(self, doing: str) -> None:
+        self._progress.update(self._whole, description=doing)
+
+    def prepared(self, preparation: Preparation, *, judged: int, trials: int, workers: int) -> None:
+        data = preparation.data
+        self._print(
+            f"{data.source}: {data.num_train:,} images to learn from, {data.num_minival:,} to judge by, "
+            f"{data.num_classes} classes · {preparation.device}"
+        )
+        self._print(f"training in {preparation.mode}, timing in {preparation.step_mode}")
+        if judged:
+            self._print(f"resuming {self._config.out}: {judged} of {trials} candidates are judged")
+        left = max(0, trials - judged)
+        each = self._seconds_of_a_candidate(preparation)
+        if left:
+            self._print(
+                f"{left} candidates × about {duration(each)} with {workers} worker{'s' * (workers > 1)}: "
+                f"about {duration(left * each / workers)}"
+            )
+        self._judged = judged
+        self._progress.update(self._whole, description="trials", total=trials, completed=judged)
+        self._refresh()
+
+    def started(self, number: int, architecture: str) -> None:
+        self._fractions[number] = 0.0
+        self._candidates[number] = self._progress.add_task(f"#{number}", total=1.0, note=_gist(architecture))
+
+    def progressed(self, number: int, fraction: float, doing: str) -> None:
+        self._fractions[number] = fraction
+        self._progress.update(self._candidates[number], completed=fraction, description=f"#{number} {doing}")
+        self._refresh()
+
+    def finished(self, record: TrialRecord, reward: float | None, *, judged: int) -> None:
+        self._judged = judged
+        self._fractions.pop(record.number, None)
+        self._progress.remove_task(self._candidates.pop(record.number))
+        if reward is not None:
+            self._best = max(reward, self._best or 0.0)
+        if record.state is not State.COMPLETE or not self._console.is_terminal:
+            self._print(self._line(record, reward))
+        self._refresh()
+
+    def retraining(self, done: int, total: int) -> None:
+        if total:
+            self._progress.update(
+                self._whole, description="training the leaders again", completed=done, total=total, note=""
+            )
+
+    def draining(self, running: int) -> None:
+        self._print(f"stopping: {running} running candidate{'s' * (running != 1)} may finish within seconds")
+
+    def ended(self, entries: Sequence[Entry], ending: str) -> None:
+        self.close()
+        self._console.print(leaderboard_table(entries))
+        elapsed = duration(time.monotonic() - self._start)
+        self._print(f"{_ENDINGS[ending]} after {elapsed}: {self._judged} candidates judged")
+        self._print(f"report: {self._config.out / 'report.html'}")
+
+    def _line(self, record: TrialRecord, reward: float | None) -> str:
+        name = record.candidate.architecture if record.candidate else ""
+        verdict = f"reward {reward:.4f}" if reward is not None else f"{record.state}: {record.reason}"
+        return f"{self._judged}/{self._config.trials} · #{record.number} {verdict} · {name}"
+
+    def _refresh(self) -> None:
+        best = "" if self._best is None else f"best {self._best:.4f}"
+        completed = self._judged + sum(self._fractions.values())
+        note = f"{self._judged}/{self._config.trials} {best}"
+        self._progress.update(self._whole, completed=completed, note=note)
+
+    def _seconds_of_a_candidate(self, preparation: Preparation) -> float:
+        timed_steps = 2 * (self._config.step_time.num_pairs + 4)
+        return preparation.training_seconds * _OVERHEAD + timed_steps * preparation.step_time_ref_s
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+
+_ENDINGS = {
+    "complete": "complete",
+    "exhausted": "the space is exhausted",
+    "timeout": "time is up",
+    "interrupted": "interrupted",
+}
+
+
+def _gist(architecture: str) -> str:
+    """The blocks alone, short enough for a line: F4k3×2 M6k5×3 …"""
+    stages = parse(architecture).stages
+    return " ".join(
+        f"{'F' if stage.block == 'er' else 'M'}{stage.expand_ratio}k{stage.kernel_size}×{stage.num_repeats}"
+        for stage in stages
+    )
