@@ -11,11 +11,11 @@ from .findings import Findings
 
 _MIN_TRIALS = 8
 _Z95 = 1.96
-_TITLES = {
+AXIS_TITLES = {
     "block": "block",
-    "num_repeats": "layers",
     "kernel_size": "kernel size",
     "expand_ratio": "expansion",
+    "num_repeats": "layers",
     "se_ratio": "SE ratio",
 }
 _BLOCKS = {"er": "Fused", "ir": "MBConv"}
@@ -71,7 +71,7 @@ def choices_figure(findings: Findings) -> Figure:
         return Figure(name="choices", title=title, caption=few, panels=[], wide=True)
     means = choice_means(findings)
     reach = max((abs(mean.deviation) for mean in means), default=0) * _SCALE or 1.0
-    kinds = [kind for kind in _TITLES if any(mean.axis == kind for mean in means)]
+    kinds = [kind for kind in AXIS_TITLES if any(mean.axis == kind for mean in means)]
     return Figure(
         name="choices",
         title=title,
@@ -106,7 +106,7 @@ def _panel(kind: str, means: Sequence[ChoiceMean], reach: float) -> Panel:
         "texttemplate": "%{text}",
         "textfont": {"size": 12, "color": "@ink"},
         "customdata": [[_hover(mean) for mean in row] for row in rows],
-        "hovertemplate": f"stage %{{x}}, {_TITLES[kind]} %{{y}}<br>%{{customdata}}<extra></extra>",
+        "hovertemplate": f"stage %{{x}}, {AXIS_TITLES[kind]} %{{y}}<br>%{{customdata}}<extra></extra>",
         "hoverongaps": False,
         "colorscale": [[0, "@worse"], [0.5, "@middle"], [1, "@better"]],
         "zmin": -reach,
@@ -116,7 +116,7 @@ def _panel(kind: str, means: Sequence[ChoiceMean], reach: float) -> Panel:
         "showscale": False,
     }
     layout = {
-        "title": {"text": _TITLES[kind], "x": 0, "xanchor": "left", "font": {"size": 14}},
+        "title": {"text": AXIS_TITLES[kind], "x": 0, "xanchor": "left", "font": {"size": 14}},
         "xaxis": axis("stage", type="category", showgrid=False),
         "yaxis": {"type": "category", "showgrid": False, "autorange": "reversed", "ticksuffix": " "},
         "margin": {"t": 36, "r": 4},

@@ -102,9 +102,7 @@ class Findings:
                 name=published.name,
                 architecture=published.architecture,
                 params=count_params(published.architecture, facts.num_classes, facts.in_channels),
-                macs=count_macs(
-                    published.architecture, num_classes=facts.num_classes, in_channels=facts.in_channels
-                ),
+                macs=count_macs(published.architecture, num_classes=facts.num_classes, in_channels=facts.in_channels),
                 entry=entries.get(str(published.architecture)),
             )
             for published in map(catalog.get, catalog.names())

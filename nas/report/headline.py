@@ -6,8 +6,10 @@ from ..leaderboard import Entry
 from ..quantities import count, duration, milliseconds, percent, reward_text
 from ..trials import State
 from .findings import Findings
-from .markup import Markup, element, join
+from .markup import Markup, breakable, element, join
 from .ribbon import ribbon, ribbon_legend
+
+_REF = element("sub", "ref")
 
 
 def headline(findings: Findings) -> Markup:
@@ -31,7 +33,7 @@ def _title(findings: Findings) -> Markup:
     return element(
         "header",
         element("p", "Training-aware architecture search", class_="kicker"),
-        element("h1", preparation.data.source, " ", element("span", f"in {findings.space.name}", class_="soft")),
+        element("h1", findings.space.name, element("span", " on ", class_="soft"), preparation.data.source),
         element("p", badge, " ", line, class_="meta"),
         *([element("p", f"Objectives: {', '.join(config.objectives)}.", class_="meta")] if config.objectives else []),
     )
@@ -49,7 +51,7 @@ def _best(findings: Findings) -> Markup:
         ribbon_legend(),
         element(
             "div",
-            element("code", _breakable(best.architecture), id="best"),
+            element("code", breakable(best.architecture), id="best"),
             element("button", "Copy", type="button", class_="copy", data_copies="best"),
             class_="text-form",
         ),
@@ -67,7 +69,9 @@ def _verdict(findings: Findings, best: Entry) -> Markup:
     if backbone is best:
         return element("p", "The backbone itself leads. ", tied, class_="verdict")
     if backbone is None or answer is None:
-        return element("p", "The backbone was not judged, so there is nothing to compare with. ", tied, class_="verdict")
+        return element(
+            "p", "The backbone was not judged, so there is nothing to compare with. ", tied, class_="verdict"
+        )
     rewards = (
         f" (reward {reward_text(best.reward, best.reward_se)} against "
         f"{reward_text(backbone.reward, backbone.reward_se)}). "
@@ -91,9 +95,7 @@ def _tiles(findings: Findings, best: Entry) -> Markup:
 
 
 def _tile(name: str, value: str, note: str) -> Markup:
-    return element(
-        "div", element("dt", name), element("dd", value, class_="value"), element("dd", note, class_="note")
-    )
+    return element("div", element("dt", name), element("dd", value, class_="value"), element("dd", note, class_="note"))
 
 
 def _facts(findings: Findings) -> Markup:
@@ -103,8 +105,8 @@ def _facts(findings: Findings) -> Markup:
     facts = {
         "Images": f"{data.source}: {data.num_train} to train, {data.num_minival} to judge, {data.num_classes} classes",
         "Short training": f"{config.fidelity.epochs} epochs at {size} pixels{share}",
-        "Reward": f"A · (S/S_ref)^{config.w:g} · (P/P_ref)^{config.v:g}, references: the backbone",
-        "Search space": f"{findings.space.name}, {findings.space.size:.3g} architectures",
+        "Reward": _formula(findings),
+        "Search space": join([f"{findings.space.name}, ", _scientific(findings.space.size), " architectures"]),
         "Sampler": f"{config.sampler}, seed {config.seed}",
         "Trials": _trials(findings),
     }
@@ -122,7 +124,16 @@ def _trials(findings: Findings) -> str:
     return ", ".join([*parts, *(f"{number} {word}" for number, word in counted if number)])
 
 
-def _breakable(architecture: str) -> Markup:
-    """The text with places where a line may break; copying it gives the text unchanged."""
-    first, *rest = architecture.split("-")
-    return join([first, *(join(["-", Markup("<wbr>"), part]) for part in rest)])
+def _formula(findings: Findings) -> Markup:
+    exponents = [element("sup", f"{value:g}") for value in (findings.reward.w, findings.reward.v)]
+    return join(
+        ["A · (S ÷ S", _REF, ")", exponents[0], " · (P ÷ P", _REF, ")", exponents[1], ", related to the backbone"]
+    )
+
+
+def _scientific(number: int) -> Markup:
+    """A number that is too large to read, as a power of ten."""
+    if number < 1_000_000:
+        return join([f"{number:,}"])
+    mantissa, exponent = f"{number:.1e}".split("e")
+    return join([f"{mantissa} × 10", element("sup", str(int(exponent)))])

@@ -4,7 +4,7 @@ import optuna
 from optuna.importance import PedAnovaImportanceEvaluator
 
 from ..storage import load_study
-from .choices import _TITLES
+from .choices import AXIS_TITLES
 from .figure import Figure, Panel, axis
 from .findings import Findings
 
@@ -57,4 +57,4 @@ def _readable(parameter: str) -> str:
     'stage 2 kernel size'
     """
     stage, _, kind = parameter.partition("_")
-    return f"stage {stage.removeprefix('stage')} {_TITLES.get(kind, kind)}"
+    return f"stage {stage.removeprefix('stage')} {AXIS_TITLES.get(kind, kind)}"

@@ -36,7 +36,8 @@ def leaders_figure(findings: Findings) -> Figure:
             f"Accuracy on the {images} minival images: thick bars one standard error, thin bars 95 %. Ranks follow the "
             "reward, not the accuracy. Ticks are the single trainings of what was trained again."
         ),
-        panels=[Panel(traces=traces, layout=layout, height=120 + 30 * len(shown))],
+        panels=[Panel(traces=traces, layout=layout, height=130 + 26 * len(shown))],
+        wide=True,
     )
 
 

@@ -38,19 +38,37 @@ def join(children: Iterable[str]) -> Markup:
     return Markup("".join(child if isinstance(child, Markup) else escape(child) for child in children))
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, numeric: Sequence[int] = ()) -> Markup:
+def breakable(architecture: str) -> Markup:
+    """An architecture's text with places where a line may break; copying it gives the text unchanged."""
+    first, *rest = architecture.split("-")
+    return join([first, *(join(["-", Markup("<wbr>"), part]) for part in rest)])
+
+
+def table(
+    headers: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    numeric: Sequence[int] = (),
+    notes: Sequence[str] = (),
+) -> Markup:
     """A table in a box of its own, in which it scrolls when it is too wide.
 
     Args:
         headers: Of the columns.
         rows: Cells, as many as there are headers.
         numeric: Places of columns that are aligned to the right.
+        notes: A line under each row that spans all columns but the first; none by default.
     """
-
-    def cells(kind: str, values: Sequence[str]) -> Markup:
-        classes = ("number" if place in numeric else None for place in range(len(values)))
-        return join(element(kind, value, class_=name) for value, name in zip(values, classes, strict=True))
-
-    head = element("thead", element("tr", cells("th", headers)))
-    body = element("tbody", *(element("tr", cells("td", row)) for row in rows))
+    head = element("thead", element("tr", *_cells("th", headers, numeric)))
+    lines = [element("tr", *_cells("td", row, numeric)) for row in rows]
+    if notes:
+        span = len(headers) - 1
+        under = [element("tr", element("td"), element("td", note, colspan=span), class_="under") for note in notes]
+        lines = [line for pair in zip(lines, under, strict=True) for line in pair]
+    body = element("tbody", *lines)
     return element("div", element("table", head, body), class_="scroll", tabindex=0)
+
+
+def _cells(kind: str, values: Sequence[str], numeric: Sequence[int]) -> list[Markup]:
+    classes = ("number" if place in numeric else None for place in range(len(values)))
+    return [element(kind, value, class_=name) for value, name in zip(values, classes, strict=True)]

@@ -1,5 +1,6 @@
 """Figure: the reward over trials."""
 
+from html import escape
 from itertools import accumulate
 
 from ..leaderboard import Entry
@@ -7,7 +8,6 @@ from ..quantities import reward_text
 from ..trials import State, TrialRecord
 from .figure import Figure, Panel, Trace, axis, describe, legend_below
 from .findings import Findings
-from .markup import escape
 
 
 def progress_figure(findings: Findings) -> Figure:
@@ -16,8 +16,9 @@ def progress_figure(findings: Findings) -> Figure:
     low, high = (min(rewards), max(rewards)) if rewards else (0.0, 1.0)
     floor = low - 0.08 * ((high - low) or 0.1)
     traces = [*_judged(findings, rewards), *_without_reward(findings.unjudged, floor)]
+    last = max((record.number for record in findings.run.records), default=0)
     layout = {
-        "xaxis": axis("trial", rangemode="tozero", tickformat="d"),
+        "xaxis": axis("trial", range=[-0.02 * last - 0.5, 1.02 * last + 0.5], tickformat="d", zeroline=False),
         "yaxis": axis("reward", zeroline=False),
         "legend": legend_below(),
         "shapes": _backbone_line(findings.backbone),

@@ -36,7 +36,7 @@
     ...own,
     font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: "@ink" },
     legend: { font: { size: 12, color: "@muted" }, ...own.legend },
-    margin: { t: narrow.matches ? 56 : 32, r: 12, b: 44, l: 44, ...own.margin },
+    margin: { t: own.legend ? (narrow.matches ? 56 : 32) : 8, r: 12, b: 44, l: 44, ...own.margin },
     xaxis: axis(own.xaxis),
     yaxis: axis(own.yaxis),
   });

@@ -37,8 +37,7 @@ def _caption(findings: Findings, found: SensitivityMap) -> str:
     return (
         f"The winner at each pair of exponents, without training anything again; {len(found.shares)} of "
         f"{len(findings.board)} architectures win somewhere. The cross marks this run's own (w, v). To the left and "
-        "below, cost weighs more. A retrained winner gives way only to what is better beyond the noise. "
-        "Get a ranking with `nas rerank DIR --w … --v …`."
+        "below, cost weighs more. A retrained winner gives way only to what is better beyond the noise."
     )
 
 
@@ -74,7 +73,12 @@ def _steps() -> list[list[object]]:
 
 def _label(found: SensitivityMap, number: int) -> dict[str, object]:
     """The trial's number in the middle of its area: of its cells, the one nearest to their mean."""
-    cells = [(w, v) for w, row in zip(found.ws, found.winners, strict=True) for v, n in zip(found.vs, row) if n == number]
+    cells = [
+        (w, v)
+        for w, row in zip(found.ws, found.winners, strict=True)
+        for v, winner in zip(found.vs, row, strict=True)
+        if winner == number
+    ]
     spans = (found.ws[-1] - found.ws[0]) or 1.0, (found.vs[-1] - found.vs[0]) or 1.0
     middle = [statistics.mean(values) for values in zip(*cells, strict=True)]
     w, v = min(cells, key=lambda cell: sum(((a - b) / s) ** 2 for a, b, s in zip(cell, middle, spans, strict=True)))

@@ -7,11 +7,11 @@ from search_spaces.architecture import Architecture, parse
 
 from ..comparison import flatten
 from ..leaderboard import Entry
-from ..quantities import count, duration, milliseconds, percent, reward_text
+from ..quantities import count, milliseconds, percent, reward_text
 from ..trials import TrialRecord
 from ..trials_csv import stage_rows
 from .findings import Findings
-from .markup import Markup, element, join, table
+from .markup import Markup, breakable, element, table
 from .ribbon import ribbon
 
 # Rows of the leaderboard; more are in trials.csv.
@@ -20,17 +20,21 @@ MAX_ROWS = 100
 
 def leaderboard_section(findings: Findings) -> Markup:
     """Every judged architecture with all its figures."""
-    headers = (
-        "rank", "trial", "architecture", "A", "trainings", "S", "P", "MACs", "reward", "better than backbone",
-    )  # fmt: skip
+    headers = ("rank", "trial", "", "A", "trainings", "S", "P", "MACs", "reward", "> backbone")
     board = findings.board
     rows = [_leaderboard_row(entry) for entry in board[:MAX_ROWS]]
+    texts = [_text_form(entry.architecture) for entry in board[:MAX_ROWS]]
     rest = f" The first {MAX_ROWS} of {len(board)}; all are in trials.csv." if len(board) > MAX_ROWS else ""
     note = (
         "A, S and reward ± standard error. = before a rank: not distinguishable from the first at 95 %. Architectures "
         f"that were trained again stand first, because the best of many single trainings is partly luck.{rest}"
     )
-    return _section("leaderboard", "Leaderboard", element("p", note), table(headers, rows, numeric=(0, 1, 4, 5, 6, 7)))
+    return _section(
+        "leaderboard",
+        "Leaderboard",
+        element("p", note),
+        table(headers, rows, numeric=(0, 1, 3, 4, 5, 6, 7, 8), notes=texts),
+    )
 
 
 def architectures_section(findings: Findings) -> Markup:
@@ -62,7 +66,11 @@ def circumstances_section(findings: Findings) -> Markup:
     modes = sorted(run.preparation.mode_seconds.items(), key=lambda item: item[1])
     fastest = modes[0][1] if modes else 1.0
     rows = [
-        (mode + (" (used)" if mode == run.preparation.mode else ""), milliseconds(seconds), f"{seconds / fastest:.2f} ×")
+        (
+            mode + (" (used)" if mode == run.preparation.mode else ""),
+            milliseconds(seconds),
+            f"{seconds / fastest:.2f} ×",
+        )
         for mode, seconds in modes
     ]
     chosen = (
@@ -117,7 +125,7 @@ def _leaderboard_row(entry: Entry) -> tuple[str, ...]:
     return (
         f"{'= ' if entry.tied else ''}{entry.rank}",
         str(entry.number),
-        join([ribbon(parse(entry.architecture), small=True), _text_form(entry.architecture)]),
+        ribbon(parse(entry.architecture), small=True),
         percent(entry.accuracy, entry.accuracy_se),
         str(entry.num_trainings),
         milliseconds(entry.step_time_s, entry.step_time_se),
@@ -145,7 +153,12 @@ def _card(entry: Entry, *, is_open: bool) -> Markup:
         element("span", figures, class_="soft"),
     )
     return element(
-        "details", summary, _stages(architecture), _text_form(entry.architecture), class_="card", open="" if is_open else None
+        "details",
+        summary,
+        _stages(architecture),
+        _text_form(entry.architecture),
+        class_="card",
+        open="" if is_open else None,
     )
 
 
@@ -197,9 +210,7 @@ def _front(findings: Findings) -> list[Markup]:
 
 
 def _text_form(architecture: str) -> Markup:
-    first, *rest = architecture.split("-")
-    breakable = join([first, *(join(["-", Markup("<wbr>"), part]) for part in rest)])
-    return element("code", breakable, class_="architecture")
+    return element("code", breakable(architecture), class_="architecture")
 
 
 def _details(title: str, content: Markup) -> Markup:
