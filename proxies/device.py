@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from .execution import Dtype
 from .infeasible import InfeasibleError
 
 _NAME = re.compile(r"auto|cpu|mps|cuda(:(?P<index>[0-9]{1,3}))?")
@@ -50,8 +51,10 @@ class Device:
     """Wait until everything queued on the device is done; call it before a clock is read."""
     release_memory: Callable[[], None]
     """Give cached memory back to the device."""
-    mixed_dtypes: tuple[str, ...]
+    mixed_dtypes: tuple[Dtype, ...]
     """Dtypes worth trying under autocast besides float32."""
+    slow_on_small_maps: bool
+    """Whether convolutions on maps of a few pixels are worth computing in another way."""
 
     @property
     def spec(self) -> str:
@@ -150,6 +153,7 @@ def _cpu() -> Device:
         synchronize=_nothing_to_do,
         release_memory=_nothing_to_do,
         mixed_dtypes=("bfloat16",),
+        slow_on_small_maps=True,
     )
 
 
@@ -164,6 +168,7 @@ def _cuda(index: int) -> Device:
         synchronize=functools.partial(torch.cuda.synchronize, torch_device),
         release_memory=torch.cuda.empty_cache,
         mixed_dtypes=("bfloat16", "float16"),
+        slow_on_small_maps=False,
     )
 
 
@@ -175,6 +180,7 @@ def _mps() -> Device:
         synchronize=torch.mps.synchronize,
         release_memory=torch.mps.empty_cache,
         mixed_dtypes=("bfloat16",),
+        slow_on_small_maps=False,
     )
 
 

@@ -8,8 +8,7 @@ if TYPE_CHECKING:
     import torch
 
 Dtype = Literal["float32", "bfloat16", "float16"]
-_LAYOUTS = {"contiguous": False, "channels_last": True}
-_COMPILED = "compile"
+_EXAMPLE = "float32-channels_last-small_maps"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +26,8 @@ class ExecutionMode:
     """Of convolutions and matrix products; weights stay float32 (autocast)."""
     channels_last: bool = False
     """Keep tensors of shape (N, C, H, W) in the order NHWC."""
+    small_maps: bool = False
+    """Compute convolutions on maps of a few pixels as matrix products, see :mod:`proxies.small_maps`."""
     compile: bool = False
     """Compile the network; pays after many thousand steps only."""
 
@@ -36,7 +37,8 @@ class ExecutionMode:
 
     def __str__(self) -> str:
         layout = "channels_last" if self.channels_last else "contiguous"
-        return "-".join([self.dtype, layout, *([_COMPILED] if self.compile else [])])
+        extras = [name for name in ("small_maps", "compile") if getattr(self, name)]
+        return "-".join([self.dtype, layout, *extras])
 
     @property
     def memory_format(self) -> "torch.memory_format":
@@ -46,7 +48,10 @@ class ExecutionMode:
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
     def place(self, network: "torch.nn.Module", torch_device: "torch.device") -> "torch.nn.Module":
-        """Move the network to the device, in this mode's layout; in place, like ``Module.to``."""
+        """Move the network to the device, laid out for this mode; in place, like ``Module.to``."""
+        from .small_maps import use_small_maps
+
+        use_small_maps(network, self.small_maps)
         return network.to(device=torch_device).to(memory_format=self.memory_format)
 
     def autocast(self, torch_device: "torch.device") -> "contextlib.AbstractContextManager[object]":
@@ -63,16 +68,19 @@ PLAIN = ExecutionMode()
 
 
 def parse_mode(text: str) -> ExecutionMode:
-    """Read a mode such as ``bfloat16-channels_last-compile``; the exact inverse of ``str(mode)``.
+    """Read a mode such as ``float32-channels_last-small_maps``; the exact inverse of ``str(mode)``.
 
     Raises:
         ValueError: If the text is malformed, in one line.
     """
-    dtype, _, rest = text.partition("-")
-    layout, _, compiled = rest.partition("-")
-    if dtype not in get_args(Dtype) or layout not in _LAYOUTS or compiled not in ("", _COMPILED):
-        raise ValueError(f"an execution mode reads like 'float32-channels_last', got {text!r}")
-    mode = ExecutionMode(dtype=dtype, channels_last=_LAYOUTS[layout], compile=bool(compiled))  # type: ignore[arg-type]
-    if str(mode) != text:
-        raise ValueError(f"an execution mode reads like 'float32-channels_last', got {text!r}")
-    return mode
+    dtype, *words = text.split("-")
+    if dtype in get_args(Dtype):
+        mode = ExecutionMode(
+            dtype=dtype,  # type: ignore[arg-type]
+            channels_last="channels_last" in words,
+            small_maps="small_maps" in words,
+            compile="compile" in words,
+        )
+        if str(mode) == text:
+            return mode
+    raise ValueError(f"an execution mode reads like {_EXAMPLE!r}, got {text!r}")

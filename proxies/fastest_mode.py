@@ -15,7 +15,7 @@ from search_spaces.architecture import Architecture
 from search_spaces.network import build
 
 from .device import Device, is_out_of_memory
-from .execution import PLAIN, ExecutionMode
+from .execution import PLAIN, Dtype, ExecutionMode
 from .training.config import TrainConfig
 from .training_step import make_training_step
 
@@ -30,6 +30,8 @@ initialised networks at 32 pixels, float32 by 1e-5 to 5e-5; an unrelated gradien
 WORTH_ROUNDING = 1.05
 """A dtype of less precision must be faster than float32 by this factor to be chosen."""
 MAX_ROUNDS = 8
+SHARE_OF_TRAINING = 0.02
+"""Part of the planned training that may be spent on measuring, where that is more than the budget."""
 HOPELESS = 1.5
 """A mode this many times slower than the best one is not measured further."""
 
@@ -99,7 +101,8 @@ def find_fastest_mode(
         in_channels: Of the images.
         planned_steps: Steps of the training that the mode is for; compilation is tried for long ones only.
         config: Optimizer and loss; the defaults otherwise.
-        budget_s: Seconds after which no further round begins; each correct mode gets one in any case.
+        budget_s: Seconds after which no further mode and no further round begins, or 2 % of the planned training where
+            that is more; the most promising mode is measured in any case.
         build_step: Builds the step of a mode, from the same weights every time.
         clock: Seconds.
 
@@ -116,28 +119,29 @@ def find_fastest_mode(
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(batch_size, in_channels, resolution, resolution, generator=generator)
     labels = torch.randint(num_classes, (batch_size,), generator=generator)
+    start = clock()
     bench = _Bench(
         images=images.to(device.torch_device),
         labels=labels.to(device.torch_device),
         device=device,
         build_step=build_step or build_real_step,
         clock=clock,
-        end=clock() + budget_s,
     )
     with device.out_of_memory_is_infeasible():
-        choice = bench.choose(candidate_modes(device, planned_steps))
+        choice = bench.choose(candidate_modes(device, planned_steps), start + budget_s, planned_steps)
     device.release_memory()
     return choice
 
 
 def candidate_modes(device: Device, planned_steps: int) -> list[ExecutionMode]:
-    """Every mode worth trying besides plain float32."""
+    """Every mode worth trying besides plain float32, the most promising first."""
     compiles = (False, True) if planned_steps >= COMPILE_PAYS_AFTER_STEPS else (False,)
+    # The short way over small maps needs channels side by side.
+    layouts = [*([(True, True)] if device.slow_on_small_maps else []), (True, False), (False, False)]
+    dtypes: tuple[Dtype, ...] = ("float32", *device.mixed_dtypes)
     modes = [
-        ExecutionMode(dtype=dtype, channels_last=channels_last, compile=compiled)  # type: ignore[arg-type]
-        for dtype, channels_last, compiled in itertools.product(
-            ("float32", *device.mixed_dtypes), (False, True), compiles
-        )
+        ExecutionMode(dtype=dtype, channels_last=channels_last, small_maps=small_maps, compile=compiled)
+        for (channels_last, small_maps), dtype, compiled in itertools.product(layouts, dtypes, compiles)
     ]
     return [mode for mode in modes if mode != PLAIN]
 
@@ -186,14 +190,17 @@ class _Bench:
     device: Device
     build_step: Callable[[ExecutionMode], Step]
     clock: Callable[[], float]
-    end: float
 
-    def choose(self, modes: list[ExecutionMode]) -> ModeChoice:
+    def choose(self, modes: list[ExecutionMode], end: float, planned_steps: int) -> ModeChoice:
         plain = self.build_step(PLAIN)
         reference = gradients(plain, self.images, self.labels)
-        self.time(plain)
-        admitted = [self.admit(mode, reference) for mode in modes]
-        seconds = self.run_rounds(plain, [each for each in admitted if isinstance(each, _Contender)])
+        end = max(end, self.clock() + SHARE_OF_TRAINING * planned_steps * self.time(plain))
+        admitted: list[_Contender | MeasuredMode] = []
+        for mode in modes:
+            in_time = not admitted or self.clock() < end
+            admitted.append(self.admit(mode, reference) if in_time else _rejected(mode, None, "no time to measure it"))
+        contenders = [each for each in admitted if isinstance(each, _Contender)]
+        seconds = self.run_rounds(plain, contenders, end)
         first = MeasuredMode(mode=PLAIN, seconds_per_step=statistics.median(seconds), speedup=1.0, gradient_error=0.0)
         measured = (first, *(each.result() if isinstance(each, _Contender) else each for each in admitted))
         return ModeChoice(mode=max(measured, key=_merit).mode, measured=measured)
@@ -210,7 +217,7 @@ class _Bench:
             return _rejected(mode, error, f"gradients are off by {error:.2g}, allowed {TOLERANCES[mode.dtype]:g}")
         return _Contender(mode=mode, step=step, gradient_error=error)
 
-    def run_rounds(self, plain: Step, contenders: list[_Contender]) -> list[float]:
+    def run_rounds(self, plain: Step, contenders: list[_Contender], end: float) -> list[float]:
         """Time plain, contender, plain, contender, …; returns the seconds of plain."""
         seconds = [self.time(plain)]
         for _ in range(MAX_ROUNDS):
@@ -220,7 +227,7 @@ class _Bench:
                 beside = (seconds[-2] + seconds[-1]) / 2
                 contender.speedups.append(beside / contender.seconds[-1])
             contenders = _hopeful(contenders)
-            if not contenders or self.clock() >= self.end:
+            if not contenders or self.clock() >= end:
                 break
         return seconds
 

@@ -17,13 +17,13 @@ class TrainConfig(BaseModel):
     model_config = SETTINGS
 
     batch_size: int = Field(
-        default=64, ge=2, le=65_536, description="Images per step; at least 2, since batch normalisation needs two."
+        default=32, ge=2, le=65_536, description="Images per step; at least 2, since batch normalisation needs two."
     )
     optimizer: Literal["adamw", "sgd", "nadamw", "rmsproptf", "lamb", "lion"] = Field(
         default="adamw", description="timm's name of the optimizer."
     )
     lr: float = Field(
-        default=4e-3, gt=0, description="Peak learning rate, reached after the warm-up; not scaled by batch size."
+        default=8e-3, gt=0, description="Peak learning rate, reached after the warm-up; not scaled by batch size."
     )
     weight_decay: float = Field(default=0.05, ge=0, description="Decay of weight matrices; biases and norms have none.")
     warmup_epochs: float = Field(
