@@ -18,18 +18,17 @@ def headline(findings: Findings) -> Markup:
 
 
 def state_text(findings: Findings) -> str:
-    """
-    Returns:
-        Whether the search is complete, and if not, how far it came.
-    """
-    judged, planned = len(findings.judged), findings.run.config.trials
-    return "complete" if findings.is_complete else f"stopped at {judged} of {planned}, can be resumed"
+    """Whether the search is complete, and if not, how far it came."""
+    if findings.is_complete:
+        return "complete"
+    return f"{len(findings.judged)} of {findings.run.config.trials} judged"
 
 
 def _title(findings: Findings) -> Markup:
     config, preparation = findings.run.config, findings.run.preparation
     badge = element("span", state_text(findings), class_="badge done" if findings.is_complete else "badge open")
-    line = f"{len(findings.judged)} architectures judged · {duration(findings.elapsed_s)} · {preparation.device}"
+    done = f"{len(findings.judged)} architectures" if findings.is_complete else "running or interrupted"
+    line = f"{done} · {duration(findings.elapsed_s)} · {preparation.device}"
     return element(
         "header",
         element("p", "Training-aware architecture search", class_="kicker"),
@@ -120,7 +119,7 @@ def _trials(findings: Findings) -> str:
     infeasible = sum(record.state is State.INFEASIBLE for record in findings.judged)
     failed = sum(record.state is State.FAILED for record in records)
     parts = [f"{len(findings.judged)} of {findings.run.config.trials} judged"]
-    counted = ((infeasible, "infeasible"), (failed, "failed attempts"), (repeated, "repeated"))
+    counted = ((infeasible, "infeasible"), (failed, f"failed attempt{'s' * (failed > 1)}"), (repeated, "repeated"))
     return ", ".join([*parts, *(f"{number} {word}" for number, word in counted if number)])
 
 

@@ -17,8 +17,9 @@ def progress_figure(findings: Findings) -> Figure:
     floor = low - 0.08 * ((high - low) or 0.1)
     traces = [*_judged(findings, rewards), *_without_reward(findings.unjudged, floor)]
     last = max((record.number for record in findings.run.records), default=0)
+    ticks = {"dtick": 1} if last <= 10 else {"tickformat": "d"}
     layout = {
-        "xaxis": axis("trial", range=[-0.02 * last - 0.5, 1.02 * last + 0.5], tickformat="d", zeroline=False),
+        "xaxis": axis("trial", range=[-0.02 * last - 0.5, 1.02 * last + 0.5], zeroline=False, **ticks),
         "yaxis": axis("reward", zeroline=False),
         "legend": legend_below(),
         "shapes": _backbone_line(findings.backbone),

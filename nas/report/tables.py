@@ -1,6 +1,6 @@
 """The report's tables: leaderboard, stages, references, what was not judged, and the circumstances."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from search_spaces.architecture import Architecture, parse
@@ -14,27 +14,24 @@ from .findings import Findings
 from .markup import Markup, breakable, element, table
 from .ribbon import ribbon
 
-# Rows of the leaderboard; more are in trials.csv.
-MAX_ROWS = 100
+# Rows of the leaderboard that are seen at once, and at all; more are in trials.csv.
+NUM_FIRST = 15
+MAX_ROWS = 1000
 
 
 def leaderboard_section(findings: Findings) -> Markup:
     """Every judged architecture with all its figures."""
-    headers = ("rank", "trial", "", "A", "trainings", "S", "P", "MACs", "reward", "> backbone")
     board = findings.board
-    rows = [_leaderboard_row(entry) for entry in board[:MAX_ROWS]]
-    texts = [_text_form(entry.architecture) for entry in board[:MAX_ROWS]]
-    rest = f" The first {MAX_ROWS} of {len(board)}; all are in trials.csv." if len(board) > MAX_ROWS else ""
     note = (
-        "A, S and reward ± standard error. = before a rank: not distinguishable from the first at 95 %. Architectures "
-        f"that were trained again stand first, because the best of many single trainings is partly luck.{rest}"
+        "A, S and reward ± standard error. = before a rank: not distinguishable from the first at 95 %. Leaders that "
+        "were trained again stand first, because the best of many single trainings is partly luck."
     )
-    return _section(
-        "leaderboard",
-        "Leaderboard",
-        element("p", note),
-        table(headers, rows, numeric=(0, 1, 3, 4, 5, 6, 7, 8), notes=texts),
-    )
+    content = [element("p", note), _leaderboard(board[:NUM_FIRST])]
+    if len(board) > NUM_FIRST:
+        last = min(len(board), MAX_ROWS)
+        rest = "" if last == len(board) else f" of {len(board)}; the others are in trials.csv"
+        content.append(_details(f"Ranks {NUM_FIRST + 1} to {last}{rest}", _leaderboard(board[NUM_FIRST:last])))
+    return _section("leaderboard", "Leaderboard", *content)
 
 
 def architectures_section(findings: Findings) -> Markup:
@@ -118,6 +115,12 @@ def reading_section(findings: Findings) -> Markup:
     )
     items = [element("li", element("strong", head), " ", text) for head, text in points]
     return _section("reading", "How to read this", element("ul", *items))
+
+
+def _leaderboard(entries: Sequence[Entry]) -> Markup:
+    headers = ("rank", "trial", "", "A", "trainings", "S", "P", "MACs", "reward", "> backbone")
+    texts = [_text_form(entry.architecture) for entry in entries]
+    return table(headers, map(_leaderboard_row, entries), numeric=(0, 1, 3, 4, 5, 6, 7, 8), notes=texts)
 
 
 def _leaderboard_row(entry: Entry) -> tuple[str, ...]:

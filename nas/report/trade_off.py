@@ -1,6 +1,6 @@
 """Figure: accuracy against step time, with the Pareto front."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ..leaderboard import Entry
 from ..quantities import count
@@ -90,23 +90,49 @@ def _steps(front: Sequence[Entry]) -> Trace:
 
 
 def _labels(findings: Findings) -> list[Trace]:
-    """The best, the backbone and judged published networks, each by name."""
-    named = [(findings.best, "best", "star", "@warm", "top left")]
-    named.append((findings.backbone, "backbone (reference)", "diamond", "@ink", "bottom right"))
-    named += [(r.entry, f"{r.name} (reference)", "diamond-open", "@ink", "bottom right") for r in findings.references]
-    return [_label(entry, *rest) for entry, *rest in named if entry is not None]
+    """The best, the backbone and judged published networks, each by name; one mark may have several."""
+    names: dict[int, list[str]] = {}
+    for entry, name in _named(findings):
+        names.setdefault(entry.number, []).append(name)
+    middle = _middle([entry.step_time_s for entry in findings.board])
+    entries = {entry.number: entry for entry in findings.board}
+    return [
+        _label(entries[number], " · ".join(found), is_best=entries[number] is findings.best, middle=middle)
+        for number, found in names.items()
+    ]
 
 
-def _label(entry: Entry, name: str, symbol: str, colour: str, place: str) -> Trace:
+def _named(findings: Findings) -> Iterator[tuple[Entry, str]]:
+    if findings.best is not None:
+        yield findings.best, "best"
+    if findings.backbone is not None:
+        yield findings.backbone, "backbone (reference)"
+    for reference in findings.references:
+        if reference.entry is not None:
+            yield reference.entry, f"{reference.name} (reference)"
+
+
+def _middle(values: Sequence[float]) -> float:
+    return (min(values) + max(values)) / 2 if values else 0.0
+
+
+def _label(entry: Entry, name: str, *, is_best: bool, middle: float) -> Trace:
+    colour = "@warm" if is_best else "@ink"
+    side = "right" if entry.step_time_s <= middle else "left"
     return {
         "type": "scatter",
         "mode": "markers+text",
         "name": name,
         "x": [1000 * entry.step_time_s],
         "y": [100 * entry.accuracy],
-        "marker": {"symbol": symbol, "size": 13, "color": colour, "line": {"color": "@panel", "width": 1.5}},
+        "marker": {
+            "symbol": "star" if is_best else "diamond",
+            "size": 13,
+            "color": colour,
+            "line": {"color": "@panel", "width": 1.5},
+        },
         "text": [name],
-        "textposition": place,
+        "textposition": f"bottom {side}",
         "textfont": {"color": colour, "size": 12},
         "hovertext": [describe(entry)],
         "hovertemplate": "%{hovertext}<extra></extra>",

@@ -12,7 +12,7 @@ from pathlib import Path
 import plotly.graph_objects as go
 import pytest
 
-from nas.report.choices import choice_means
+from nas.report.choices import ChoiceMean, choice_means
 from nas.report.figure import Figure
 from nas.report.findings import Findings, pareto_front
 from nas.report.markup import Markup, element, join, table
@@ -116,7 +116,7 @@ def test_headline(page: Page, finished_run: Run) -> None:
     assert best.architecture in page.text.replace("- ", "-")
     assert f"{best.reward:.4f}" in page.text
     assert "Better than the backbone: yes" in page.text
-    assert "40 of 40 judged, 3 infeasible, 1 failed attempts, 1 repeated" in page.text
+    assert "40 of 40 judged, 3 infeasible, 1 failed attempt, 1 repeated" in page.text
 
 
 def test_leaderboard_holds_every_judged_architecture(page: Page, finished_run: Run) -> None:
@@ -195,9 +195,25 @@ def test_choice_means_against_pandas(finished_run: Run) -> None:
         assert mean.error == pytest.approx(group.sem())
 
 
+@pytest.mark.parametrize(
+    ("count", "error", "clear"), [(4, 0.001, False), (5, 0.0351, True), (5, 0.037, False), (60, 0.0499, True)]
+)
+def test_a_choice_is_clear_by_students_t(count: int, error: float, clear: bool) -> None:
+    """Quantiles from the tables: 2.776 with four degrees of freedom, 2.001 with 59."""
+    mean = ChoiceMean(stage=1, axis="block", value="Fused", count=count, deviation=0.1, error=error)
+    assert mean.is_clear == clear
+
+
+def test_backbone_that_is_a_published_network_has_one_mark(make_run: Callable[..., Run]) -> None:
+    """The space mnasnet starts from EfficientNet-B0."""
+    run = make_run(trials=3, retrain=False, overrides={"space": {"name": "mnasnet"}})
+    names = [trace["name"] for trace in figure(run, "trade-off").panels[0].traces]
+    assert any("backbone (reference) · efficientnet-b0 (reference)" in name for name in names)
+
+
 def test_few_trials_say_so(young_run: Run) -> None:
     found = Page(render(young_run))
-    assert "stopped at 2 of 40, can be resumed" in found.text
+    assert "2 of 40 judged running or interrupted" in found.text
     assert "Parameter importance needs at least 15 judged architectures; there are 2 so far." in found.text
     assert "This needs at least 8 judged architectures; there are 2 so far." in found.text
 
