@@ -37,18 +37,21 @@ def count_macs(
 @lru_cache(maxsize=65_536)
 def block_params(block: PlacedBlock) -> int:
     """Trainable parameters of one block: convolutions, their batch norms, squeeze-and-excitation with biases."""
-    convolutions = sum(kernel**2 * inputs * outputs for kernel, inputs, outputs, _ in _convolutions(block))
-    norms = sum(2 * outputs for _, _, outputs, _ in _convolutions(block))
+    # Batch norm has a scale and a shift for each output channel.
+    convolutions = sum((kernel**2 * inputs + 2) * outputs for kernel, inputs, outputs, _ in _convolutions(block))
+    if not block.se_ratio:
+        return convolutions
     hidden, squeezed = block.hidden_channels, block.squeezed_channels
-    excitation = 2 * hidden * squeezed + hidden + squeezed if squeezed else 0
-    return convolutions + norms + excitation
+    return convolutions + 2 * hidden * squeezed + hidden + squeezed
 
 
 @lru_cache(maxsize=65_536)
 def block_macs(block: PlacedBlock) -> int:
     """Multiply-adds of one block on one image."""
-    spatial = sum(kernel**2 * inputs * outputs * size**2 for kernel, inputs, outputs, size in _convolutions(block))
-    return spatial + 2 * block.hidden_channels * block.squeezed_channels
+    convolutions = sum(kernel**2 * inputs * outputs * size**2 for kernel, inputs, outputs, size in _convolutions(block))
+    if not block.se_ratio:
+        return convolutions
+    return convolutions + 2 * block.hidden_channels * block.squeezed_channels
 
 
 def _convolutions(block: PlacedBlock) -> tuple[tuple[int, int, int, int], ...]:

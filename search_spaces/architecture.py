@@ -2,11 +2,11 @@
 
 import re
 from dataclasses import dataclass
-from typing import NoReturn
 
 FUSED_MBCONV = "er"
 MBCONV = "ir"
 STEM_STRIDE = 2
+MAX_STAGES = 99
 
 _BLOCK_NAMES = {FUSED_MBCONV: "Fused-MBConv", MBCONV: "MBConv"}
 _FIELDS = {"r": "num_repeats", "k": "kernel_size", "s": "stride", "e": "expand_ratio", "c": "out_channels"}
@@ -41,7 +41,7 @@ class Stage:
     """Squeezed channels ÷ the block's input channels; 0 means no squeeze-and-excitation."""
 
     def __post_init__(self) -> None:
-        if self.block not in _BLOCK_NAMES:
+        if self.block not in tuple(_BLOCK_NAMES):  # A tuple can be asked for what is not hashable, too.
             raise ValueError(f"block must be 'er' (Fused-MBConv) or 'ir' (MBConv), got {self.block!r}")
         for name in _FIELDS.values():
             _require_positive_int(name, getattr(self, name))
@@ -86,8 +86,10 @@ class Architecture:
     """Training size, pixels per side; step time, MACs and memory mean it."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.stages, tuple) or not self.stages:
-            raise ValueError(f"stages must be a tuple of at least one Stage, got {self.stages!r}")
+        if not isinstance(self.stages, tuple) or not all(isinstance(stage, Stage) for stage in self.stages):
+            raise ValueError(f"stages must be a tuple of Stage, got {self.stages!r}")
+        if not 1 <= len(self.stages) <= MAX_STAGES:
+            raise ValueError(f"an architecture has 1 to {MAX_STAGES} stages, got {len(self.stages)}")
         for name in ("stem_channels", "head_channels", "resolution"):
             _require_positive_int(name, getattr(self, name))
         if self.resolution < self.total_stride:
@@ -157,9 +159,9 @@ def parse_stage(text: str) -> Stage:
     block, *parts = text.split("_")
     if block not in _BLOCK_NAMES:
         raise ValueError(f"a stage begins with 'er' or 'ir', got {block[:20]!r} in {text[:60]!r}")
-    values = dict(_split_part(part, text) for part in parts)
-    keys = [_split_part(part, text)[0] for part in parts]
-    _check_keys(keys, text)
+    pairs = [_split_part(part, text) for part in parts]
+    _check_keys([key for key, _ in pairs], text)
+    values = dict(pairs)
     counts = {name: _natural(values[key], name, text) for key, name in _FIELDS.items()}
     return Stage(block=block, se_ratio=_parse_se_ratio(values.get("se"), text), **counts)
 
@@ -175,7 +177,7 @@ def _check_keys(keys: list[str], text: str) -> None:
     known = [*_FIELDS, "se"]
     for key in keys:
         if key not in known:
-            raise ValueError(f"unknown key {key!r} in {text[:60]!r} (known: {' '.join(known)})")
+            raise ValueError(f"unknown key {key[:20]!r} in {text[:60]!r} (known: {' '.join(known)})")
         if keys.count(key) > 1:
             raise ValueError(f"doubled key {key!r} in {text[:60]!r}")
     for key in _FIELDS:
@@ -194,8 +196,10 @@ def _natural(digits: str, name: str, text: str) -> int:
 def _parse_se_ratio(digits: str | None, text: str) -> float:
     if digits is None:
         return 0.0
-    if not re.fullmatch(r"1|0\.[0-9]*[1-9]", digits):
-        raise ValueError(f"se_ratio must be written as 0.25 or 1, got {digits[:20]!r} in {text[:60]!r}")
+    if not re.fullmatch(r"1|0\.[0-9]{0,3}[1-9]", digits):
+        raise ValueError(
+            f"se_ratio must be written as 1 or with at most 4 decimals as 0.25, got {digits[:20]!r} in {text[:60]!r}"
+        )
     return float(digits)
 
 
@@ -205,14 +209,9 @@ def _require_positive_int(name: str, value: object) -> None:
 
 
 def _require_se_ratio(value: object) -> None:
-    if type(value) not in (int, float) or not 0 <= value <= 1:  # type: ignore[operator]
-        _refuse_se_ratio(value)
-    if (value and not re.fullmatch(r"1|0\.[0-9]+", f"{value:g}")) or float(f"{value:g}") != value:
-        _refuse_se_ratio(value)
-
-
-def _refuse_se_ratio(value: object) -> NoReturn:
-    raise ValueError(f"se_ratio must lie in [0, 1] with at most 4 decimals, got {value!r}")
+    is_number = type(value) in (int, float)
+    if not is_number or not 0 <= value <= 1 or round(value, 4) != value:  # type: ignore[operator, call-overload]
+        raise ValueError(f"se_ratio must lie in [0, 1] with at most 4 decimals, got {value!r}")
 
 
 def _timm_block_string(stage: Stage) -> str:

@@ -44,11 +44,7 @@ class PlacedBlock(NamedTuple):
     @property
     def squeezed_channels(self) -> int:
         """Channels inside squeeze-and-excitation: a share of the block's input channels; 0 without it."""
-        return round(self.hidden_channels * (self.se_ratio / self.expand_ratio))
-
-    @property
-    def has_residual(self) -> bool:
-        return self.stride == 1 and self.in_channels == self.out_channels and self.kind not in (STEM, HEAD)
+        return round(self.hidden_channels * (self.se_ratio / self.expand_ratio)) if self.se_ratio else 0
 
 
 def placed_blocks(
