@@ -42,9 +42,10 @@ def _best(findings: Findings) -> Markup:
     best = findings.best
     if best is None:
         return element("section", element("p", "No architecture has been judged to the end yet."), class_="hero")
+    by = " by reward" if findings.run.config.objectives else ""
     return element(
         "section",
-        element("h2", "Best architecture ", element("span", f"trial {best.number}", class_="soft")),
+        element("h2", f"Best architecture{by} ", element("span", f"trial {best.number}", class_="soft")),
         _verdict(findings, best),
         ribbon(parse(best.architecture)),
         ribbon_legend(),

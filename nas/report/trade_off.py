@@ -40,11 +40,11 @@ def trade_off_figure(findings: Findings) -> Figure:
 
 def _caption(findings: Findings) -> str:
     sizes = sorted(entry.params for entry in findings.board) or [0]
-    objectives = findings.run.config.objectives or ("accuracy", "step_time")
+    words = [_WORDS[name] for name in findings.run.config.objectives or ("accuracy", "step_time")]
     return (
         f"Up and to the left is better. The area of a mark is the number of parameters, {count(sizes[0])} to "
         f"{count(sizes[-1])}. On the front: what no other architecture beats in "
-        f"{' and '.join(_WORDS[name] for name in objectives)}; bars are one standard error, so points that are closer "
+        f"{', '.join(words[:-1])} and {words[-1]}; bars are one standard error, so points that are closer "
         "than that may change places."
     )
 
