@@ -1,5 +1,6 @@
 """EfficientNetV2's search space (arXiv:2104.00298, section 3.2); what the paper leaves open is a named choice."""
 
+import math
 from collections.abc import Sequence
 
 from . import catalog
@@ -33,7 +34,7 @@ def efficientnet_v2(
         resolution: Training size, pixels per side; by default that of the scale (V2-B0's for a pair).
 
     Raises:
-        ValueError: If scale or layers is not one of these.
+        ValueError: If scale or layers is not one of these, or the resolution is below the total stride.
     """
     if layers not in LAYER_RULES:
         raise ValueError(f"layers must be one of {LAYER_RULES}, got {layers!r}")
@@ -59,14 +60,9 @@ def efficientnet_v2(
 
 def _skeleton(scale: str | Sequence[float]) -> Architecture:
     """A network of the wanted widths, depths and strides; its blocks do not matter."""
-    if isinstance(scale, str):
-        if f"efficientnetv2-{scale}" not in catalog.names():
-            known = [name.split("-", 1)[1] for name in catalog.names() if name.startswith("efficientnetv2-")]
-            raise ValueError(f"scale must be one of {', '.join(known)} or a pair (width, depth), got {scale!r}")
+    if isinstance(scale, str) and f"efficientnetv2-{scale}" in catalog.names():
         return catalog.get(f"efficientnetv2-{scale}").architecture
-    if len(scale) != 2:
-        raise ValueError(f"a scale in numbers is a pair (width, depth), got {list(scale)}")
-    width, depth = scale
+    width, depth = _require_pair(scale)
     base = catalog.get(BASE).architecture
     return Architecture(
         stages=tuple(_scaled_stage(stage, width, depth) for stage in base.stages),
@@ -74,6 +70,14 @@ def _skeleton(scale: str | Sequence[float]) -> Architecture:
         head_channels=round_channels(base.head_channels * width),
         resolution=base.resolution,
     )
+
+
+def _require_pair(scale: object) -> tuple[float, float]:
+    match scale:
+        case [int() | float() as width, int() | float() as depth] if 0 < width < math.inf and 0 < depth < math.inf:
+            return width, depth
+    known = ", ".join(name.partition("-")[2] for name in catalog.names() if name.startswith("efficientnetv2-"))
+    raise ValueError(f"scale must be one of {known} or a pair (width, depth) of positive numbers, got {scale!r}")
 
 
 def _scaled_stage(stage: Stage, width: float, depth: float) -> Stage:

@@ -30,12 +30,13 @@ def get_space(name: str | Path, **options: object) -> SearchSpace:
     Raises:
         ValueError: If name or an option is unknown, or the file is malformed.
     """
-    if isinstance(name, Path) or name.endswith((".yaml", ".yml")):
+    if isinstance(name, Path) or str(name).endswith((".yaml", ".yml")):
         if options:
             raise ValueError(f"a space from a file takes no options, got {sorted(options)}")
         return read_space(Path(name))
-    if name not in _SPACES:
-        raise ValueError(f"unknown space {name!r} (a name, or the path of a .yaml file); {did_you_mean(name, _SPACES)}")
+    if name not in space_names():
+        hint = did_you_mean(str(name), _SPACES)
+        raise ValueError(f"unknown space {name!r} (a name, or the path of a .yaml file); {hint}")
     known = inspect.signature(_SPACES[name]).parameters
     if unknown := [option for option in options if option not in known]:
         raise ValueError(f"the space {name!r} has no option {unknown[0]!r} (known: {', '.join(known)})")

@@ -37,5 +37,5 @@ def round_layers(layers: float) -> int:
     """
     if not (math.isfinite(layers) and layers > 0):
         raise ValueError(f"layers must be positive and finite, got {layers}")
-    # 1.8 · 5 is 9.000000000000002 in some orders of multiplication: nine layers, not ten.
+    # 2.2 · 5 is 11.000000000000002 in floating point: eleven layers, not twelve.
     return math.ceil(round(layers, 9))

@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -32,7 +32,7 @@ class StageChoices:
     def __post_init__(self) -> None:
         for name in _AXES:
             values = getattr(self, name)
-            if not isinstance(values, tuple) or not values or len(set(values)) != len(values):
+            if not isinstance(values, tuple) or not values or any(values.count(value) > 1 for value in values):
                 raise ValueError(f"{name} must be a list of different values, got {values!r}")
         for values in product(*(getattr(self, name) for name in _AXES)):
             self.stage(dict(zip(_AXES, values, strict=True)))
@@ -51,7 +51,9 @@ class StageChoices:
             ValueError: If the stage is not among these choices.
         """
         values = {name: getattr(stage, name) for name in _AXES}
-        if stage.block == FUSED_MBCONV and not stage.se_ratio:
+        if stage.block == FUSED_MBCONV:
+            if stage.se_ratio:
+                raise ValueError(f"Fused-MBConv has no squeeze-and-excitation in a search space, got {stage}")
             values["se_ratio"] = self.se_ratio[0]
         for name, value in values.items():
             if value not in getattr(self, name):
@@ -59,6 +61,14 @@ class StageChoices:
         if (stage.stride, stage.out_channels) != (self.stride, self.out_channels):
             raise ValueError(f"the stage must have stride {self.stride} and {self.out_channels} channels, got {stage}")
         return values
+
+    @property
+    def thinnest(self) -> Stage:
+        """The stage that squeezes its input to the fewest channels."""
+        values = {name: getattr(self, name)[0] for name in _AXES}
+        values["block"] = MBCONV if MBCONV in self.block else FUSED_MBCONV
+        values["se_ratio"] = min((ratio for ratio in self.se_ratio if ratio), default=0.0)
+        return self.stage(values)
 
     @property
     def size(self) -> int:
@@ -78,7 +88,7 @@ class SearchSpace:
     hold them.
 
     Raises:
-        ValueError: If the backbone is not a member.
+        ValueError: If the choices allow an architecture that no rule allows, or the backbone is not a member.
     """
 
     name: str
@@ -90,6 +100,10 @@ class SearchSpace:
     """Trial 0 of every search, and the reference of step time and parameters."""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.stages, tuple) or not all(isinstance(stage, StageChoices) for stage in self.stages):
+            raise ValueError(f"stages must be a tuple of StageChoices, got {self.stages!r}")
+        # Widths are fixed, so every member is sound if the one that squeezes most is.
+        self._architecture(choices.thinnest for choices in self.stages)
         try:
             self.to_params(self.backbone)
         except ValueError as error:
@@ -129,14 +143,9 @@ class SearchSpace:
         """
         if unknown := sorted(params.keys() - self.choices.keys()):
             raise ValueError(f"the space {self.name!r} has no parameter {unknown[0]!r}")
-        return Architecture(
-            stages=tuple(
-                choices.stage({axis: self._value(params, number, axis) for axis in _AXES})
-                for number, choices in enumerate(self.stages, start=1)
-            ),
-            stem_channels=self.stem_channels,
-            head_channels=self.head_channels,
-            resolution=self.resolution,
+        return self._architecture(
+            choices.stage({axis: self._value(params, number, axis) for axis in _AXES})
+            for number, choices in enumerate(self.stages, start=1)
         )
 
     def to_params(self, architecture: Architecture) -> dict[str, Value]:
@@ -151,6 +160,14 @@ class SearchSpace:
         if len(architecture.stages) != len(self.stages):
             raise ValueError(f"the number of stages must be {len(self.stages)}, got {len(architecture.stages)}")
         return {name: value for name, value in self._all_values(architecture) if name in self.choices}
+
+    def _architecture(self, stages: Iterable[Stage]) -> Architecture:
+        return Architecture(
+            stages=tuple(stages),
+            stem_channels=self.stem_channels,
+            head_channels=self.head_channels,
+            resolution=self.resolution,
+        )
 
     def _all_values(self, architecture: Architecture) -> Iterator[tuple[str, Value]]:
         for number, (choices, stage) in enumerate(zip(self.stages, architecture.stages, strict=True), start=1):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from .architecture import Architecture, parse
 from .space import SearchSpace, StageChoices
@@ -18,11 +19,11 @@ def read_space(path: Path) -> SearchSpace:
     Raises:
         ValueError: In one line that names path, key, rule and value.
     """
+    mapping = read_yaml(path)
     try:
-        return space_from_mapping(read_yaml(path))
+        return space_from_mapping(mapping)
     except ValueError as error:
-        text = str(error)
-        raise ValueError(text if str(path) in text else f"{path}: {text}") from None
+        raise ValueError(f"{path}: {error}") from None
 
 
 def space_from_mapping(mapping: Mapping[str, object]) -> SearchSpace:
@@ -40,7 +41,7 @@ def space_from_mapping(mapping: Mapping[str, object]) -> SearchSpace:
     stages = mapping["stages"]
     if not isinstance(stages, list) or not stages:
         raise ValueError(f"stages must be a list with one entry for each stage, got {stages!r}")
-    choices = tuple(_stage_choices(stage, f"stages[{number}]") for number, stage in enumerate(stages, start=1))
+    choices = tuple(_stage_choices(stage, f"stage {number}") for number, stage in enumerate(stages, start=1))
     shape = {name: _whole_number(mapping[name], name) for name in ("stem_channels", "head_channels", "resolution")}
     name = mapping.get("name", "custom")
     if not isinstance(name, str):
@@ -70,7 +71,8 @@ def _stage_choices(mapping: object, where: str) -> StageChoices:
     if not isinstance(mapping, Mapping):
         raise ValueError(f"{where} must be a mapping, got {mapping!r}")
     _check_keys(mapping, allowed=_STAGE_KEYS, required=("out_channels", "stride", "num_repeats"), where=where)
-    lists = {axis: _values(mapping[axis]) for axis in _LIST_AXES if axis in mapping}
+    # StageChoices checks the values themselves.
+    lists: dict[str, Any] = {axis: _values(mapping[axis]) for axis in _LIST_AXES if axis in mapping}
     try:
         return StageChoices(
             out_channels=_whole_number(mapping["out_channels"], "out_channels"),
@@ -83,7 +85,10 @@ def _stage_choices(mapping: object, where: str) -> StageChoices:
 
 def _backbone(text: object, choices: tuple[StageChoices, ...], shape: Mapping[str, int]) -> Architecture:
     if text is not None:
-        return parse(text)  # type: ignore[arg-type]  # parse checks the type itself
+        try:
+            return parse(text)  # type: ignore[arg-type]  # parse checks the type itself
+        except ValueError as error:
+            raise ValueError(f"backbone: {error}") from None
     stages = tuple(choice.stage({axis: getattr(choice, axis)[0] for axis in _LIST_AXES}) for choice in choices)
     return Architecture(stages=stages, **shape)
 

@@ -1,7 +1,9 @@
 """YAML read strictly: no doubled keys, no aliases, no tags; every mistake is one line with its place."""
 
+import re
 from collections.abc import Hashable
 from pathlib import Path
+from typing import Any
 
 import yaml
 from yaml.constructor import ConstructorError
@@ -36,28 +38,54 @@ def parse_yaml(text: str, *, source: str = "<text>") -> dict[str, object]:
     except RecursionError:
         raise ValueError(f"{source}: nested too deeply") from None
     if not isinstance(value, dict) or not value:
-        raise ValueError(f"{source}: must hold a mapping of keys to values, got {type(value).__name__}")
+        found = type(value).__name__ if value else "nothing"
+        raise ValueError(f"{source}: must hold a mapping of keys to values, got {found}")
     return value
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Safe YAML without aliases (they allow exponential bombs) and without silent overwriting of keys."""
+    """Safe YAML without aliases (they allow exponential bombs), tags, and silent overwriting of keys."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise ConstructorError(None, None, "aliases (*name) are not allowed", self.peek_event().start_mark)
+        event = self.peek_event()
+        if isinstance(event, yaml.AliasEvent):
+            raise _refusal(f"aliases are not allowed, got '*{event.anchor}'", event.start_mark)
+        if getattr(event, "tag", None) is not None:
+            raise _refusal(f"tags are not allowed, got {event.tag!r}", event.start_mark)
         return super().compose_node(parent, index)
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> object:
+        try:
+            return super().construct_object(node, deep=deep)
+        except ValueError as error:
+            # Looks like a number or date and is none, e.g. 2026-13-45.
+            raise _refusal(_one_line(error), node.start_mark) from None
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
-        seen: set[object] = set()
+        seen: set[str] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
-            if not isinstance(key, str):
-                raise ConstructorError(None, None, f"keys must be texts, got {key!r}", key_node.start_mark)
-            if key in seen:
-                raise ConstructorError(None, None, f"doubled key {key!r}", key_node.start_mark)
-            seen.add(key)
+            if key_node.tag != "tag:yaml.org,2002:str":
+                raise _refusal(f"keys must be texts, got {_source(key_node)}", key_node.start_mark)
+            if key_node.value in seen:
+                raise _refusal(f"doubled key {key_node.value!r}", key_node.start_mark)
+            seen.add(key_node.value)
         return super().construct_mapping(node, deep=deep)
+
+
+# YAML 1.1 takes 1e-3 for a text, because it has no dot; YAML 1.2 and everybody else take it for a number.
+_StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"),
+    list("-+.0123456789"),
+)
+
+
+def _refusal(problem: str, mark: Any) -> ConstructorError:
+    return ConstructorError(None, None, problem, mark)
+
+
+def _source(node: yaml.Node) -> str:
+    return repr(node.value[:60]) if isinstance(node, yaml.ScalarNode) else "a list or mapping"
 
 
 def _place(error: yaml.YAMLError) -> str:
@@ -66,7 +94,8 @@ def _place(error: yaml.YAMLError) -> str:
 
 
 def _problem(error: yaml.YAMLError) -> str:
-    return _one_line(getattr(error, "problem", None) or error)
+    parts = [part for part in (getattr(error, "context", None), getattr(error, "problem", None)) if part]
+    return _one_line(", ".join(parts) or error)
 
 
 def _one_line(value: object) -> str:
