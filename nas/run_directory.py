@@ -57,7 +57,8 @@ class RunDirectory:
 
     @property
     def is_started(self) -> bool:
-        return self.study_file.exists()
+        """Whether there is a study to read; its configuration is written once the study is made."""
+        return self.study_file.exists() and self.config_file.exists()
 
     def create(self) -> None:
         """Make the directory and make sure that it can be written.
@@ -83,6 +84,16 @@ class RunDirectory:
         if not self.is_started:
             raise RunDirectoryError(f"not a run directory (it holds no {self.study_file.name}): {self.path}")
 
+    def require_free(self) -> None:
+        """Make sure that a new run would not settle among somebody's files.
+
+        Raises:
+            RunDirectoryError: If the folder holds files but no run.
+        """
+        strangers = {path.name for path in self.path.iterdir() if not path.name.startswith(".")}
+        if not self.study_file.exists() and strangers - {self.config_file.name}:
+            raise RunDirectoryError(f"{self.path} is not empty and holds no run: {', '.join(sorted(strangers)[:3])}")
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the directory's lock: one search at a time.
@@ -101,8 +112,8 @@ class RunDirectory:
         try:
             write_whole(holder_file, json.dumps(_holder()))
             yield
-            holder_file.unlink(missing_ok=True)
         finally:
+            holder_file.unlink(missing_ok=True)
             lock.release()
 
 

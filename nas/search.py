@@ -78,7 +78,7 @@ def run_search(
     directory = RunDirectory(config.out)
     directory.create()
     with directory.locked(), _stop_on_signals() as stop_requested:
-        _require_known_contents(directory)
+        directory.require_free()
         study = open_study(directory, config)
         write_whole(directory.config_file, config.to_yaml())
         executor = make_executor(config)
@@ -216,15 +216,6 @@ class _Throttle:
 def refresh_views(directory: RunDirectory) -> None:
     """Bring what people look at during a run up to date."""
     write_views(read_run(directory.path), report=False)
-
-
-def _require_known_contents(directory: RunDirectory) -> None:
-    """Refuse a folder that holds somebody's files but no run: nothing of theirs is to be overwritten."""
-    if directory.is_started:
-        return
-    strangers = [path.name for path in directory.path.iterdir() if not path.name.startswith(".")]
-    if strangers and strangers != [directory.config_file.name]:
-        raise RunDirectoryError(f"{directory.path} is not empty and holds no run: {', '.join(sorted(strangers)[:3])}")
 
 
 @contextmanager

@@ -46,12 +46,12 @@ class LocalExecutor:
     def events(self, timeout_s: float) -> list[Event]:
         busy = {worker.pipe: worker for worker in self._workers if worker.task is not None}
         ready = wait(list(busy), timeout=timeout_s)
-        return [event for pipe in ready for event in [busy[pipe].receive()] if event is not None]  # type: ignore[index]
+        return [busy[pipe].receive() for pipe in ready]  # type: ignore[index]
 
     def stop(self, task: int) -> None:
         for worker in self._workers:
             if worker.task == task:
-                worker.restart()
+                worker.end()
 
     def close(self) -> None:
         for worker in self._workers:
@@ -59,7 +59,7 @@ class LocalExecutor:
 
 
 class _Worker:
-    """One process and the driver's end of its pipe."""
+    """One process and the driver's end of its pipe; a process that has ended is replaced with the next task."""
 
     def __init__(self, factory: Factory, index: int) -> None:
         self._factory, self._index = factory, index
@@ -77,31 +77,30 @@ class _Worker:
 
     def assign(self, task: int, work: object) -> None:
         if not self._process.is_alive():
-            self.restart()
+            self.end()
+            self._start()
         self.task = task
         # A worker that died this very moment is found by `receive`, which reads the end of its pipe.
         with contextlib.suppress(BrokenPipeError):
             self.pipe.send((task, work))
 
-    def receive(self) -> Event | None:
-        """The next event; None where a worker had died before it began."""
+    def receive(self) -> Event:
+        """The next event of the task it has; its process's death is one."""
         task = self.task
+        if task is None:
+            raise RuntimeError(f"worker {self._index} has no task")
         try:
             event: Event = self.pipe.recv()
         except (EOFError, OSError):
-            reason = self._death()
-            self.restart()
-            return None if task is None else Died(task, reason)
+            event = Died(task, self._death())
+            self.end()
         if not isinstance(event, Progress):
             self.task = None
         return event
 
-    def restart(self) -> None:
-        self.end()
-        self._start()
-
     def end(self) -> None:
         """Kill it: a worker holds nothing that a clean exit would save."""
+        self.task = None
         self.pipe.close()
         self._process.kill()
         self._process.join(_JOIN_S)
@@ -128,7 +127,8 @@ def _work(pipe: Connection, factory: Factory, index: int) -> None:
         except EOFError:
             return
         evaluate, event = _evaluate(evaluate, factory, index, pipe, task, work)
-        pipe.send(event)
+        with contextlib.suppress(BrokenPipeError):  # the driver has stopped this task and is about to kill us
+            pipe.send(event)
 
 
 def _evaluate(

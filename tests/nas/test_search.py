@@ -47,7 +47,7 @@ def test_the_value_in_the_study_is_the_reward(tmp_path: Path) -> None:
 
 
 def test_a_small_space_is_exhausted(tmp_path: Path) -> None:
-    config = fake_search.config(tmp_path / "run", trials=1000)
+    config = fake_search.config(tmp_path / "run", trials=1000, space=fake_search.TINY_SPACE)
     run, ending = fake_search.run(config)
     assert ending is Ending.EXHAUSTED
     assert len(set(judged(run))) == len(judged(run)) <= config.search_space().size
@@ -61,21 +61,19 @@ def test_a_duplicate_gets_the_known_verdict_and_costs_no_training(tmp_path: Path
             trained.append(work.architecture)
         return fake_search.evaluate(work, report)
 
-    run, _ = fake_search.run(
-        fake_search.config(tmp_path / "run", trials=60), fake_search.InlineExecutor(evaluate)
-    )
+    config = fake_search.config(tmp_path / "run", trials=12, space=fake_search.TINY_SPACE)
+    run, _ = fake_search.run(config, fake_search.InlineExecutor(evaluate))
     duplicates = [record for record in run.records if record.candidate and record.candidate.duplicate_of is not None]
-    assert duplicates, "a random search of 60 in a space of 288 repeats itself"
-    assert len(trained) == len(set(trained)) == 60
+    assert duplicates, "a random search of 12 in a space of 16 repeats itself"
+    assert len(trained) == len(set(trained)) == 12
     for record in duplicates:
         assert record.candidate is not None
         assert record.outcome == run.records[record.candidate.duplicate_of].outcome  # type: ignore[index]
 
 
 def test_proposals_of_a_running_architecture_wait_for_its_verdict(tmp_path: Path) -> None:
-    run, ending = fake_search.run(
-        fake_search.config(tmp_path / "run", trials=200), fake_search.InlineExecutor(capacity=8)
-    )
+    config = fake_search.config(tmp_path / "run", trials=16, space=fake_search.TINY_SPACE)
+    run, ending = fake_search.run(config, fake_search.InlineExecutor(capacity=8))
     assert ending in (Ending.COMPLETE, Ending.EXHAUSTED)
     assert {record.state for record in run.records} == {State.COMPLETE}
     assert len(judged(run)) == len(set(judged(run)))

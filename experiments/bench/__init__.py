@@ -1,0 +1,1 @@
+"""Our benchmarks: each a ratio against a peer in the same run."""

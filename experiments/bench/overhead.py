@@ -1,0 +1,170 @@
+"""Engine time per trial with a no-op objective, against a bare Optuna loop with the same sampler and storage."""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+from optuna.storages import RDBStorage
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from nas.config import SearchConfig
+from nas.dispatch import dispatch
+from nas.executors.interface import Evaluate, Event, Report
+from nas.executors.local import LocalExecutor
+from nas.observer import Observer
+from nas.run_directory import RunDirectory
+from nas.samplers import make_sampler
+from nas.storage import open_study
+from nas.study import StudyLoop
+from nas.trials import AccuracyRecord, DataFacts, Evaluation, Preparation, distributions
+from proxies.step_time import StepTime
+
+SAMPLERS = ("random", "tpe")
+NUM_TRIALS = 1_000
+BLOCK = 50
+"""Trials between two changes of turn: drift of the machine meets both alike."""
+TARGET = 1.3
+
+_PREPARATION = Preparation(
+    data=DataFacts(source="digits", num_classes=10, in_channels=1, num_train=1_000, num_minival=500, digest=""),
+    mode="float32-channels_last",
+    step_mode="float32-channels_last",
+    mode_seconds={},
+    device="none",
+    step_time_ref_s=0.1,
+    params_ref=1_000_000,
+    training_seconds=0.0,
+)
+
+
+def main(*, quick: bool = False) -> None:
+    """Print one row for each sampler: milliseconds a trial, ours and bare, over all trials and at the end."""
+    num_trials = 4 * BLOCK if quick else NUM_TRIALS
+    table = Table(title=f"Engine time per trial, no-op objective, {num_trials} trials, SQLite")
+    for name in ("sampler", "bare Optuna, ms", "ours, ms", "ratio", "ratio by block, quartiles", "last block, ratio"):
+        table.add_column(name, justify="right")
+    for sampler in SAMPLERS:
+        bare, ours = _race(sampler, num_trials)
+        ratios = [mine / theirs for mine, theirs in zip(ours, bare, strict=True)]
+        low, _, high = statistics.quantiles(ratios, n=4)
+        total = sum(ours) / sum(bare)
+        table.add_row(
+            sampler,
+            f"{1e3 * sum(bare) / num_trials:.1f}",
+            f"{1e3 * sum(ours) / num_trials:.1f}",
+            f"{total:.2f}",
+            f"{low:.2f}–{high:.2f}",
+            f"{ratios[-1]:.2f}",
+        )
+    Console().print(table)
+    print(f"target: at most {TARGET}")
+
+
+def _race(sampler: str, num_trials: int) -> tuple[list[float], list[float]]:
+    """Seconds of each block: the bare loop's and ours, in turn."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with tempfile.TemporaryDirectory() as folder:
+        config = SearchConfig(space={"name": "efficientnetv2", "scale": "b0"}, sampler=sampler, trials=num_trials)
+        bare = _bare_loop(Path(folder) / "bare.db", config)
+        executor = LocalExecutor(_NoOp)
+        try:
+            ours = _our_loop(Path(folder), config, executor)
+            bare_s, our_s = [], []
+            for _ in track(range(num_trials // BLOCK), description=sampler, transient=True):
+                bare_s.append(_seconds(bare))
+                our_s.append(_seconds(ours))
+        finally:
+            executor.close()
+    return bare_s, our_s
+
+
+def _bare_loop(path: Path, config: SearchConfig) -> Callable[[], None]:
+    """What a user would write: ask, evaluate, tell."""
+    study = optuna.create_study(
+        direction="maximize",
+        sampler=make_sampler(config.sampler, seed=config.seed),
+        storage=RDBStorage(f"sqlite:///{path}"),
+    )
+    space = distributions(config.search_space())
+
+    def block() -> None:
+        for _ in range(BLOCK):
+            trial = study.ask(space)
+            study.tell(trial, _fake_accuracy(trial.number))
+
+    return block
+
+
+def _our_loop(folder: Path, config: SearchConfig, executor: LocalExecutor) -> Callable[[], None]:
+    study = open_study(RunDirectory(folder), config)
+    loop = StudyLoop(
+        study,
+        config=config,
+        space=config.search_space(),
+        preparation=_PREPARATION,
+        records=[],
+        observer=Observer(),
+    )
+
+    def block() -> None:
+        dispatch(_Allowance(loop, BLOCK), executor, stop_requested=lambda: False, on_drain=lambda running: None)
+
+    return block
+
+
+class _Allowance:
+    """Lets a source hand out so many tasks."""
+
+    def __init__(self, source: StudyLoop, tasks: int) -> None:
+        self._source, self._left = source, tasks
+
+    def next_task(self) -> tuple[int, object] | None:
+        if self._left == 0:
+            return None
+        self._left -= 1
+        return self._source.next_task()
+
+    def handle(self, event: Event) -> None:
+        self._source.handle(event)
+
+    def abandon(self, task: int) -> None:
+        self._source.abandon(task)
+
+
+class _NoOp(Evaluate):
+    """Answers at once, in a process of its own, as a real evaluation would."""
+
+    def __init__(self, worker: int) -> None:
+        self._calls = 0
+
+    def __call__(self, work: object, report: Report) -> Evaluation:
+        self._calls += 1
+        accuracy = round(1_000 * _fake_accuracy(self._calls))
+        return Evaluation(
+            accuracy=AccuracyRecord(num_correct=accuracy, num_images=1_000, seed=0, train_seconds=0.0),
+            step_time=StepTime(
+                samples_s=(0.1,) * 15,
+                reference_samples_s=(0.1,) * 16,
+                batch_size=32,
+                resolution=32,
+                mode="float32-channels_last",
+                device="none",
+            ),
+            seconds=0.0,
+        )
+
+
+def _fake_accuracy(number: int) -> float:
+    """Spread over [0, 1) without a pattern a sampler could follow."""
+    return number * 0.6180339887 % 1.0
+
+
+def _seconds(action: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start

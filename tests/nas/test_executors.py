@@ -1,0 +1,106 @@
+"""What every executor owes the loop; each runs through the same class."""
+
+import time
+from collections.abc import Iterator
+
+import psutil
+import pytest
+import workloads
+
+from nas.executors.interface import Died, Done, Event, Executor, Infeasible, Progress, Refused
+from nas.executors.local import LocalExecutor
+
+
+def outcome(executor: Executor, *tasks: int) -> dict[int, Event]:
+    """Wait until each of these tasks has ended."""
+    ended: dict[int, Event] = {}
+    end = time.monotonic() + 60
+    while set(ended) != set(tasks):
+        assert time.monotonic() < end, f"only {sorted(ended)} of {tasks} ended"
+        ended |= {event.task: event for event in executor.events(0.2) if not isinstance(event, Progress)}
+    return ended
+
+
+class ExecutorContract:
+    """A subclass gives ``executor`` with two workers that run `workloads.make_workload`."""
+
+    def test_a_result_comes_back_once_after_its_progress(self, executor: Executor) -> None:
+        executor.submit(7, ("add", 1, 2))
+        events: list[Event] = []
+        end = time.monotonic() + 60
+        while not any(isinstance(event, Done) for event in events) and time.monotonic() < end:
+            events += executor.events(0.2)
+        assert events == [Progress(7, 0.5, "adding"), Done(7, 3)]
+        assert executor.events(0.2) == []
+
+    def test_capacity_tasks_run_at_once_and_no_more(self, executor: Executor) -> None:
+        assert executor.capacity == 2
+        executor.submit(0, "worker")
+        executor.submit(1, "worker")
+        with pytest.raises(RuntimeError, match="busy"):
+            executor.submit(2, "worker")
+        pids = {event.result[1] for event in outcome(executor, 0, 1).values() if isinstance(event, Done)}  # type: ignore[index]
+        assert len(pids) == 2
+
+    def test_a_worker_keeps_its_state(self, executor: Executor) -> None:
+        executor.submit(0, "count")
+        assert outcome(executor, 0) == {0: Done(0, 1)}
+        executor.submit(1, "count")
+        assert outcome(executor, 1) == {1: Done(1, 2)}
+
+    def test_verdicts_are_told_apart(self, executor: Executor) -> None:
+        executor.submit(0, "infeasible")
+        executor.submit(1, "refuse")
+        ended = outcome(executor, 0, 1)
+        assert ended == {0: Infeasible(0, "out of memory"), 1: Refused(1, "no such folder: nowhere")}
+
+    def test_a_bug_comes_with_its_traceback_and_the_worker_lives_on(self, executor: Executor) -> None:
+        executor.submit(0, "bug")
+        died = outcome(executor, 0)[0]
+        assert isinstance(died, Died)
+        assert died.reason == "ZeroDivisionError: a bug"
+        assert "workloads.py" in died.traceback
+        executor.submit(1, "count")
+        assert outcome(executor, 1) == {1: Done(1, 2)}
+
+    @pytest.mark.parametrize(("work", "reason"), [("kill", "SIGKILL"), ("exit", "code 3")])
+    def test_a_dead_worker_is_replaced(self, executor: Executor, work: str, reason: str) -> None:
+        executor.submit(0, work)
+        died = outcome(executor, 0)[0]
+        assert isinstance(died, Died)
+        assert reason in died.reason
+        for task in (1, 2):
+            executor.submit(task, ("add", task, 1))
+        assert outcome(executor, 1, 2) == {1: Done(1, 2), 2: Done(2, 3)}
+
+    def test_a_stopped_task_says_nothing_more_and_frees_its_worker(self, executor: Executor) -> None:
+        executor.submit(0, "hang")
+        executor.submit(1, "hang")
+        executor.stop(0)
+        executor.stop(99)
+        executor.submit(2, ("add", 2, 2))
+        assert outcome(executor, 2) == {2: Done(2, 4)}
+
+
+class TestLocalExecutor(ExecutorContract):
+    @pytest.fixture
+    def executor(self) -> Iterator[Executor]:
+        executor = LocalExecutor(workloads.make_workload, workers=2)
+        yield executor
+        executor.close()
+
+    def test_close_leaves_no_process(self) -> None:
+        executor = LocalExecutor(workloads.make_workload, workers=2)
+        executor.submit(0, "hang")
+        executor.submit(1, "worker")
+        event = outcome(executor, 1)[1]
+        assert isinstance(event, Done)
+        pid = event.result[1]  # type: ignore[index]
+        executor.close()
+        assert not psutil.pid_exists(pid)
+
+    def test_a_worker_that_cannot_begin_says_why(self) -> None:
+        executor = LocalExecutor(workloads.make_nothing)
+        executor.submit(0, "count")
+        assert outcome(executor, 0) == {0: Refused(0, "no such folder: nowhere")}
+        executor.close()
