@@ -1,7 +1,7 @@
 """The accuracy proxy: a candidate's accuracy after a short training on the user's images."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +20,7 @@ from .fastest_mode import ModeChoice, find_fastest_mode
 from .training.config import DataConfig, Fidelity, TrainConfig
 from .training.loop import EpochProgress, run_epochs
 from .training.schedule import warmup_cosine
-from .training_step import TrainingStep, make_training_step
+from .training_step import make_training_step
 
 GIB = 2**30
 
@@ -108,24 +108,14 @@ def train_and_score(
     Raises:
         InfeasibleError: If the loss is not finite or memory does not suffice.
     """
-    resolution = fidelity.resolution or architecture.resolution
     curve: list[EpochProgress] = []
     with device.out_of_memory_is_infeasible(), device.seeded(seed):
-        step = _make_step(architecture, data=data, config=config, fidelity=fidelity, mode=mode, device=device)
-        for progress in run_epochs(
-            step,
-            train=data.train,
-            minival=data.minival,
-            num_epochs=fidelity.epochs,
-            batch_size=config.batch_size,
-            resolution=resolution,
-            generator=torch.Generator().manual_seed(seed),
-            clock=clock,
-        ):
+        for progress in _train(architecture, data, config, fidelity, seed=seed, mode=mode, device=device, clock=clock):
             curve.append(progress)
             if on_epoch is not None:
                 on_epoch(progress)
-    num_trained = step.steps_done * min(config.batch_size, len(data.train))
+    num_steps_done = fidelity.epochs * num_steps(len(data.train), config.batch_size)
+    num_trained = num_steps_done * min(config.batch_size, len(data.train))
     return AccuracyResult(score=curve[-1].score, curve=tuple(curve), num_trained=num_trained)
 
 
@@ -273,15 +263,18 @@ def make_proxy_data(
     )
 
 
-def _make_step(
+def _train(
     architecture: Architecture,
-    *,
     data: ProxyData,
     config: TrainConfig,
     fidelity: Fidelity,
+    *,
+    seed: int,
     mode: ExecutionMode,
     device: Device,
-) -> TrainingStep:
+    clock: Callable[[], float],
+) -> Iterator[EpochProgress]:
+    """Build the candidate and train it; this frame alone holds it."""
     network = build(
         architecture,
         num_classes=data.num_classes,
@@ -295,4 +288,13 @@ def _make_step(
         epochs=fidelity.epochs,
         steps_per_epoch=num_steps(len(data.train), config.batch_size),
     )
-    return make_training_step(network, config=config, mode=mode, device=device, schedule=schedule)
+    yield from run_epochs(
+        make_training_step(network, config=config, mode=mode, device=device, schedule=schedule),
+        train=data.train,
+        minival=data.minival,
+        num_epochs=fidelity.epochs,
+        batch_size=config.batch_size,
+        resolution=fidelity.resolution or architecture.resolution,
+        generator=torch.Generator().manual_seed(seed),
+        clock=clock,
+    )

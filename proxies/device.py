@@ -4,6 +4,7 @@ import functools
 import gc
 import platform
 import re
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -86,21 +87,21 @@ class Device:
     def out_of_memory_is_infeasible(self) -> Iterator[None]:
         """Turn memory that does not suffice into a verdict on the candidate, its memory released.
 
+        What is allocated must be held by functions called inside the block, not by the function the block stands in.
+
         Raises:
             InfeasibleError: In place of the allocator's error, CPU or accelerator.
         """
-        reason: str | None = None
         try:
             yield
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            reason = f"out of memory on {self.spec}: {_first_line(error)}"
-        # Outside the except block: the error's traceback would hold the candidate's tensors alive.
-        if reason is not None:
+            # The frames that failed would hold the candidate's tensors as long as the error lives.
+            traceback.clear_frames(error.__traceback__)
             gc.collect()
             self.release_memory()
-            raise InfeasibleError(reason)
+            raise InfeasibleError(f"out of memory on {self.spec}: {_first_line(error)}") from None
 
 
 def find_device(name: str = "auto") -> Device:

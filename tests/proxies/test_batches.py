@@ -1,0 +1,193 @@
+"""Batches: every image as often as promised, with its own label, at the size asked for."""
+
+import multiprocessing
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional
+
+from proxies.data.augment import Draws, crop_and_mirror, pad_by_reflection
+from proxies.data.batches import (
+    Batches,
+    FileBatches,
+    MemoryBatches,
+    Normalisation,
+    StreamedBatches,
+    make_batches,
+    normalisation_of,
+    num_steps,
+)
+from proxies.data.folders import read_folder
+from proxies.data.images import LabelledImages, PixelImages
+from proxies.device import find_device
+
+NUM_IMAGES = 10
+IDENTITY = Normalisation(mean=(0.0,), std=(1.0,))
+
+
+def grey_levels() -> PixelImages:
+    """Image i is flat with the grey level 10 i and has the label i."""
+    numbers = torch.arange(NUM_IMAGES)
+    pixels = (10 * numbers).to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 8, 8).contiguous()
+    return PixelImages(pixels=pixels, labels=numbers)
+
+
+def grey_files(folder: Path) -> LabelledImages:
+    for number in range(NUM_IMAGES):
+        path = folder / f"class{number}" / "only.png"
+        path.parent.mkdir(parents=True)
+        Image.new("L", (9, 7), 10 * number).save(path)
+    return read_folder(folder).train
+
+
+def batches_of(images: LabelledImages, *, augment: bool = True, memory_limit_bytes: float = 1e9) -> Batches:
+    return make_batches(
+        images, normalisation=IDENTITY, augment=augment, mirror=True, device=find_device("cpu"),
+        memory_limit_bytes=memory_limit_bytes, num_workers=2,
+    )  # fmt: skip
+
+
+@pytest.fixture(params=["memory", "files-in-memory", "streamed"])
+def batches(request: pytest.FixtureRequest, tmp_path: Path) -> Batches:
+    if request.param == "memory":
+        return batches_of(grey_levels())
+    return batches_of(grey_files(tmp_path), memory_limit_bytes=0 if request.param == "streamed" else 1e9)
+
+
+class TestBatchesContract:
+    """What the loop relies on, wherever the images are."""
+
+    def test_an_epoch_has_whole_batches_of_different_images_with_their_labels(self, batches: Batches) -> None:
+        found: list[int] = []
+        generator = torch.Generator().manual_seed(0)
+        for images, labels in batches.shuffled(batch_size=4, resolution=16, generator=generator):
+            assert images.shape == (4, 1, 16, 16)
+            assert images.dtype == torch.float32
+            # Flat images survive every shift, crop and mirror.
+            assert torch.equal(images[:, 0, 5, 5], 10.0 * labels)
+            found += labels.tolist()
+        assert len(found) == 4 * num_steps(NUM_IMAGES, 4) == 8
+        assert len(set(found)) == 8
+
+    def test_in_order_every_image_comes_once(self, batches: Batches) -> None:
+        labels = [label for _, some in batches.in_order(batch_size=4, resolution=8) for label in some.tolist()]
+        assert labels == list(range(NUM_IMAGES))
+
+    def test_the_generator_decides_the_order(self, batches: Batches) -> None:
+        def order(seed: int) -> list[int]:
+            generator = torch.Generator().manual_seed(seed)
+            epoch = batches.shuffled(batch_size=2, resolution=8, generator=generator)
+            return [label for _, labels in epoch for label in labels.tolist()]
+
+        assert order(1) == order(1)
+        assert order(1) != order(2)
+
+    def test_a_second_epoch_differs_from_the_first(self, batches: Batches) -> None:
+        generator = torch.Generator().manual_seed(0)
+        first, second = (
+            [labels.tolist() for _, labels in batches.shuffled(batch_size=5, resolution=8, generator=generator)]
+            for _ in range(2)
+        )
+        assert first != second
+
+    def test_the_resolution_is_that_of_each_call(self, batches: Batches) -> None:
+        for resolution in (8, 20, 12, 8):
+            images, _ = next(iter(batches.in_order(batch_size=2, resolution=resolution)))
+            assert images.shape[-2:] == (resolution, resolution)
+
+    def test_a_batch_larger_than_the_set_is_the_set(self, batches: Batches) -> None:
+        generator = torch.Generator().manual_seed(0)
+        sizes = [len(labels) for _, labels in batches.shuffled(batch_size=64, resolution=8, generator=generator)]
+        assert sizes == [NUM_IMAGES]
+
+
+@pytest.mark.parametrize(
+    ("images", "batch_size", "steps"), [(10, 4, 2), (10, 5, 2), (9, 8, 1), (5, 8, 1), (65, 32, 2), (33, 32, 1)]
+)
+def test_no_step_has_less_than_a_whole_batch(images: int, batch_size: int, steps: int) -> None:
+    assert num_steps(images, batch_size) == steps
+
+
+def test_files_are_streamed_only_at_sizes_that_do_not_fit(tmp_path: Path) -> None:
+    batches = batches_of(grey_files(tmp_path), memory_limit_bytes=NUM_IMAGES * 16**2)
+    assert isinstance(batches, FileBatches)
+    assert isinstance(batches.at(16), MemoryBatches)
+    assert isinstance(batches.at(17), StreamedBatches)
+
+
+def test_a_file_that_breaks_later_is_named_in_one_line(tmp_path: Path) -> None:
+    batches = batches_of(grey_files(tmp_path), memory_limit_bytes=0)
+    (tmp_path / "class3" / "only.png").write_text("broken")
+    with pytest.raises(ValueError, match=r"^cannot read image .*class3/only.png: [^\n]*$"):
+        list(batches.in_order(batch_size=2, resolution=8))
+
+
+def test_a_daemonic_process_streams_without_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As Python itself marks one: a real start of a child is refused from here on.
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)  # type: ignore[attr-defined]
+    with pytest.raises(AssertionError, match="daemonic processes are not allowed to have children"):
+        multiprocessing.Process(target=print).start()
+    batches = batches_of(grey_files(tmp_path), memory_limit_bytes=0)
+    assert sum(len(labels) for _, labels in batches.in_order(batch_size=4, resolution=8)) == NUM_IMAGES
+
+
+def test_normalised_training_images_have_mean_0_and_deviation_1() -> None:
+    pixels = torch.randint(0, 256, (50, 3, 6, 6), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    pixels[:, 1] //= 4
+    images = PixelImages(pixels=pixels, labels=torch.zeros(50, dtype=torch.int64))
+    normalisation = normalisation_of(images)
+    theirs = pixels.double().numpy().transpose(1, 0, 2, 3).reshape(3, -1)
+    np.testing.assert_allclose(normalisation.mean, theirs.mean(axis=1))
+    np.testing.assert_allclose(normalisation.std, theirs.std(axis=1))
+    normalised = normalisation.apply(pixels)
+    torch.testing.assert_close(normalised.mean(dim=(0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(normalised.std(dim=(0, 2, 3), correction=0), torch.ones(3))
+
+
+def test_blank_images_are_centred_and_not_divided_by_zero() -> None:
+    blank = PixelImages(pixels=torch.full((4, 1, 3, 3), 7, dtype=torch.uint8), labels=torch.zeros(4, dtype=torch.int64))
+    assert normalisation_of(blank).apply(blank.pixels).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize(("side", "margin"), [(5, 2), (8, 1), (32, 4), (3, 2), (4, 0)])
+def test_padding_equals_pytorchs_reflection(side: int, margin: int) -> None:
+    images = torch.randn(2, 3, side, side + 1)
+    expected = functional.pad(images, (margin,) * 4, mode="reflect")
+    assert torch.equal(pad_by_reflection(images, margin), expected)
+
+
+def test_padding_wider_than_the_image_folds_again() -> None:
+    row = pad_by_reflection(torch.arange(3.0).view(1, 1, 1, 3).expand(1, 1, 3, 3), 4)[0, 0, 0]
+    assert row.tolist() == [0, 1, 2, 1, 0, 1, 2, 1, 0, 1, 2]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_crops_equal_those_of_a_loop(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    margin, resolution = 2, 6
+    padded = torch.randint(0, 256, (7, 3, 10, 10), generator=generator).to(torch.uint8)
+    draws = Draws.draw(7, margin=margin, mirror=True, generator=generator)
+    result = crop_and_mirror(padded, draws, resolution)
+    for position, number in enumerate(draws.order.tolist()):
+        top, left = draws.offsets[position].tolist()
+        crop = padded[number, :, top : top + resolution, left : left + resolution]
+        expected = torch.flip(crop, [2]) if draws.mirrored[position] else crop
+        assert torch.equal(result[position], expected), f"{seed=}"
+
+
+def test_nothing_is_mirrored_where_a_mirror_image_changes_the_label() -> None:
+    draws = Draws.draw(1000, margin=4, mirror=False, generator=torch.Generator().manual_seed(0))
+    assert not draws.mirrored.any()
+    assert draws.offsets.min() == 0
+    assert draws.offsets.max() == 8
+
+
+def test_only_the_last_sizes_are_kept() -> None:
+    batches = batches_of(grey_levels())
+    assert isinstance(batches, MemoryBatches)
+    for resolution in (8, 12, 16):
+        next(iter(batches.in_order(batch_size=2, resolution=resolution)))
+    assert list(batches._padded) == [12, 16]

@@ -1,0 +1,150 @@
+"""Devices by name, and what failing allocators look like."""
+
+import gc
+import time
+import weakref
+from dataclasses import replace
+
+import pytest
+import torch
+
+from proxies.device import find_device, flush_denormals, is_out_of_memory
+from proxies.infeasible import InfeasibleError
+
+TOO_MUCH = 2**50
+"""Bytes no machine gives to one tensor."""
+
+
+def test_the_cpu_is_always_there() -> None:
+    device = find_device("cpu")
+    assert (device.kind, device.spec) == ("cpu", "cpu")
+    device.synchronize()
+    device.release_memory()
+
+
+def test_auto_takes_an_accelerator_where_there_is_one() -> None:
+    expected = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    assert find_device("auto").kind == expected
+
+
+@pytest.mark.parametrize("name", ["", "gpu", "cuda:", "cuda:x", "cuda:-1", "cpu:0", "CPU", "tpu", "cuda:1:2"])
+def test_a_name_that_is_none_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="device must be auto, cpu, cuda, cuda:N or mps, got"):
+        find_device(name)
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "mps" if not torch.backends.mps.is_available() else "cuda"])
+def test_a_device_that_is_not_here_is_refused_in_one_line(name: str) -> None:
+    with pytest.raises(ValueError, match="is not available here") as refusal:
+        find_device(name)
+    assert "\n" not in str(refusal.value)
+
+
+def test_identity_says_hardware_software_and_threads() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        identity = find_device("cpu").identity()
+    finally:
+        torch.set_num_threads(before)
+    assert identity.torch == torch.__version__
+    assert identity.cuda is None
+    assert identity.threads == 1
+    assert identity.name
+    assert "1 thread" in str(identity)
+
+
+def test_a_seeded_block_repeats_itself_and_leaves_the_generator_as_it_was() -> None:
+    device = find_device("cpu")
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    with device.seeded(1):
+        first = torch.rand(3)
+    with device.seeded(1):
+        second = torch.rand(3)
+    assert torch.equal(first, second)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_real_failure_of_the_cpu_allocator_is_infeasible() -> None:
+    with pytest.raises(InfeasibleError, match="out of memory on cpu"), find_device("cpu").out_of_memory_is_infeasible():
+        torch.empty(TOO_MUCH, dtype=torch.uint8)
+
+
+def test_memory_is_released_before_the_verdict() -> None:
+    released: list[bool] = []
+    alive: list[weakref.ref[torch.Tensor]] = []
+    device = replace(find_device("cpu"), release_memory=lambda: released.append(alive[0]() is None))
+
+    def train() -> None:
+        tensor = torch.zeros(1000)
+        alive.append(weakref.ref(tensor))
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    gc.disable()
+    try:
+        with pytest.raises(InfeasibleError, match="CUDA out of memory"), device.out_of_memory_is_infeasible():
+            train()
+    finally:
+        gc.enable()
+    assert released == [True]
+
+
+def test_other_errors_pass_through_unchanged() -> None:
+    error = RuntimeError("shapes do not match")
+    with pytest.raises(RuntimeError) as raised, find_device("cpu").out_of_memory_is_infeasible():
+        raise error
+    assert raised.value is error
+    assert not is_out_of_memory(error)
+
+
+def test_denormal_numbers_are_flushed() -> None:
+    def is_flushed() -> bool:
+        return bool((torch.full((64,), 1e-30) * 1e-10 == 0).all())
+
+    try:
+        torch.set_flush_denormal(False)
+        assert not is_flushed()
+        flush_denormals()
+        assert is_flushed()
+    finally:
+        torch.set_flush_denormal(False)
+
+
+@pytest.mark.gpu
+def test_on_cuda_synchronize_waits_for_the_work_queued() -> None:
+    device = find_device("cuda")
+    matrix = torch.randn(8192, 8192, device=device.torch_device)
+    matrix @ matrix
+    device.synchronize()
+    start = time.perf_counter()
+    for _ in range(20):
+        matrix = (matrix @ matrix).clamp(-1, 1)
+    queued = time.perf_counter() - start
+    device.synchronize()
+    assert time.perf_counter() - start > 3 * queued
+
+
+@pytest.mark.gpu
+def test_on_cuda_a_real_failure_of_the_allocator_is_infeasible_and_gives_memory_back() -> None:
+    device = find_device("cuda")
+    before = torch.cuda.memory_reserved(device.torch_device)
+
+    def train() -> None:
+        kept = torch.zeros(2**28, dtype=torch.uint8, device=device.torch_device)
+        torch.empty(TOO_MUCH, dtype=torch.uint8, device=kept.device)
+
+    with pytest.raises(InfeasibleError, match="out of memory on cuda"), device.out_of_memory_is_infeasible():
+        train()
+    assert torch.cuda.memory_reserved(device.torch_device) <= before
+
+
+@pytest.mark.gpu
+def test_on_cuda_a_seeded_block_seeds_the_device_too() -> None:
+    device = find_device("cuda")
+    draws = []
+    for _ in range(2):
+        with device.seeded(3):
+            draws.append(torch.rand(4, device=device.torch_device).cpu())
+    assert torch.equal(*draws)

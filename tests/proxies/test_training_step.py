@@ -1,0 +1,195 @@
+"""One step of training does what a plain PyTorch loop does."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
+
+from proxies.device import Device, find_device
+from proxies.execution import PLAIN, ExecutionMode, parse_mode
+from proxies.training.config import TrainConfig
+from proxies.training.optimizer import make_optimizer
+from proxies.training.schedule import WarmupCosine, warmup_cosine
+from proxies.training_step import TrainingStep, make_training_step
+from search_spaces.architecture import parse
+from search_spaces.network import build
+
+TINY = parse("stem8-er_r1_k3_s1_e1_c8-er_r1_k3_s2_e4_c16-ir_r2_k3_s2_e4_c24_se0.25-ir_r1_k5_s2_e4_c32_se0.25-head64@32")
+CPU = find_device("cpu")
+# The square root of its denominator makes AdamW's first steps sensitive to rounding; a plain SGD is not.
+CONFIG = TrainConfig(optimizer="sgd", lr=0.05, weight_decay=1e-4, label_smoothing=0.1)
+
+
+def tiny_network(seed: int = 0) -> nn.Module:
+    with CPU.seeded(seed):
+        return build(TINY, num_classes=5, in_channels=3)
+
+
+def batch(device: Device = CPU, seed: int = 0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    images, labels = torch.randn(8, 3, 32, 32, generator=generator), torch.randint(5, (8,), generator=generator)
+    return images.to(device.torch_device), labels.to(device.torch_device)
+
+
+def make_step(mode: ExecutionMode = PLAIN, device: Device = CPU, **settings: object) -> TrainingStep:
+    config = CONFIG.model_copy(update=settings)
+    return make_training_step(tiny_network(), config=config, mode=mode, device=device)
+
+
+def weights_of(network: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in network.state_dict().items()}
+
+
+@pytest.mark.parametrize("mode", ["float32-contiguous", "float32-channels_last", "float32-channels_last-small_maps"])
+def test_steps_move_the_weights_as_a_plain_loop_does(mode: str) -> None:
+    step = make_step(parse_mode(mode))
+    theirs = tiny_network()
+    decayed = [weight for weight in theirs.parameters() if weight.ndim > 1]
+    undecayed = [weight for weight in theirs.parameters() if weight.ndim <= 1]
+    optimizer = torch.optim.SGD(
+        [{"params": decayed, "weight_decay": 1e-4}, {"params": undecayed}], lr=0.05, momentum=0.9, nesterov=True
+    )
+    for number in range(3):
+        images, labels = batch(seed=number)
+        loss = step(images, labels)
+        optimizer.zero_grad()
+        their_loss = functional.cross_entropy(theirs(images), labels, label_smoothing=0.1)
+        their_loss.backward()
+        optimizer.step()
+        torch.testing.assert_close(loss, their_loss.detach(), rtol=1e-4, atol=1e-4)
+    for name, value in theirs.state_dict().items():
+        torch.testing.assert_close(step.network.state_dict()[name], value, rtol=1e-2, atol=2e-3, msg=name)
+
+
+def test_the_two_halves_make_a_step() -> None:
+    whole, halves = make_step(), make_step()
+    loss = whole(*batch())
+    assert torch.equal(halves.backward(*batch()), loss)
+    assert all(weight.grad is not None for weight in halves.network.parameters())
+    halves.update()
+    assert all(weight.grad is None for weight in halves.network.parameters())
+    for ours, theirs in zip(whole.network.parameters(), halves.network.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_the_loss_needs_no_gradient_and_no_copy_to_the_host() -> None:
+    loss = make_step()(*batch())
+    assert loss.shape == ()
+    assert not loss.requires_grad
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_mixed_precision_keeps_float32_weights_and_learns(dtype: str) -> None:
+    step = make_step(parse_mode(f"{dtype}-channels_last"), lr=0.02)
+    losses = [step(*batch()).item() for _ in range(12)]
+    assert {weight.dtype for weight in step.network.parameters()} == {torch.float32}
+    assert all(map(math.isfinite, losses))
+    assert losses[-1] < losses[0]
+
+
+def test_float16_scales_the_loss_and_others_do_not() -> None:
+    assert make_step(parse_mode("float16-contiguous")).loss_scale > 1
+    assert make_step(parse_mode("bfloat16-contiguous")).loss_scale == 1
+    assert make_step().loss_scale == 1
+
+
+def test_the_optimizer_follows_the_schedule() -> None:
+    schedule = WarmupCosine(peak=0.1, warmup_steps=2, total_steps=5)
+    step = make_training_step(tiny_network(), config=CONFIG, mode=PLAIN, device=CPU, schedule=schedule)
+    rates = []
+    for _ in range(5):
+        step(*batch())
+        rates.append({group["lr"] for group in step.optimizer.param_groups})
+    assert rates == [{schedule.at(number)} for number in range(5)]
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd", "nadamw", "rmsproptf", "lamb", "lion"])
+def test_every_optimizer_of_the_settings_learns(name: str) -> None:
+    lr = 0.05 if name == "sgd" else 1e-3
+    step = make_step(optimizer=name, lr=lr, weight_decay=0.01)
+    losses = [step(*batch()).item() for _ in range(10)]
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_fused_optimizers_take_the_step_of_their_loops(name: str) -> None:
+    network = tiny_network()
+    config = TrainConfig(optimizer=name, lr=0.01, weight_decay=0.1)  # type: ignore[arg-type]
+    optimizer = make_optimizer(network, config)
+    assert optimizer.defaults["fused"]
+    theirs = tiny_network()
+    groups = [
+        {"params": [w for w in theirs.parameters() if w.ndim > 1], "weight_decay": 0.1},
+        {"params": [w for w in theirs.parameters() if w.ndim <= 1], "weight_decay": 0.0},
+    ]
+    plain: torch.optim.Optimizer = (
+        torch.optim.AdamW(groups, lr=0.01, foreach=False)
+        if name == "adamw"
+        else torch.optim.SGD(groups, lr=0.01, momentum=0.9, nesterov=True, foreach=False)
+    )
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(3):
+        for ours, other in zip(network.parameters(), theirs.parameters(), strict=True):
+            ours.grad = torch.randn(ours.shape, generator=generator)
+            other.grad = ours.grad.clone()
+        optimizer.step()
+        plain.step()
+    for ours, other in zip(network.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(ours, other)
+
+
+def test_the_schedule_equals_pytorchs() -> None:
+    weight = nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([weight], lr=0.8)
+    warmup = LinearLR(optimizer, start_factor=1 / 4, end_factor=1.0, total_iters=3)
+    cosine = CosineAnnealingLR(optimizer, T_max=16)
+    theirs = SequentialLR(optimizer, [warmup, cosine], milestones=[4])
+    ours = WarmupCosine(peak=0.8, warmup_steps=4, total_steps=20)
+    for step in range(20):
+        assert ours.at(step) == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-9), step
+        optimizer.step()
+        theirs.step()
+
+
+@pytest.mark.parametrize(
+    ("warmup_epochs", "epochs", "expected"), [(1.0, 8, 10), (0.0, 8, 0), (0.25, 8, 2), (1.0, 1, 5), (9.0, 2, 10)]
+)
+def test_a_warmup_takes_at_most_half_of_the_training(warmup_epochs: float, epochs: int, expected: int) -> None:
+    schedule = warmup_cosine(peak=1.0, warmup_epochs=warmup_epochs, epochs=epochs, steps_per_epoch=10)
+    assert (schedule.warmup_steps, schedule.total_steps) == (expected, 10 * epochs)
+
+
+def test_a_warmup_longer_than_the_training_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"warmup_steps must lie in \[0, 5\], got 6"):
+        WarmupCosine(peak=1.0, warmup_steps=6, total_steps=5)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+def test_on_cuda_every_mode_learns(dtype: str, layout: str) -> None:
+    device = find_device("cuda")
+    step = make_step(parse_mode(f"{dtype}-{layout}"), device, lr=0.02)
+    images, labels = batch(device)
+    losses = [step(images, labels) for _ in range(15)]
+    assert all(loss.device == device.torch_device for loss in losses)
+    values = torch.stack(losses).cpu()
+    assert torch.isfinite(values).all()
+    assert values[-1] < values[0]
+    assert {weight.dtype for weight in step.network.parameters()} == {torch.float32}
+
+
+@pytest.mark.gpu
+def test_on_cuda_a_step_does_not_wait_for_the_device() -> None:
+    device = find_device("cuda")
+    step = make_step(PLAIN, device)
+    images, labels = batch(device)
+    step(images, labels)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        step(images, labels)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
