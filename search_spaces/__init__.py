@@ -27,6 +27,10 @@ _MODULES = ("catalog", "scaling")
 __all__ = ["Architecture", "SearchSpace", "Stage", "StageChoices", "build", "catalog", "get_space", "parse", "scaling"]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def __getattr__(name: str) -> object:
     if name in _MODULES:
         return importlib.import_module(f".{name}", __name__)

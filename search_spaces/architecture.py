@@ -136,7 +136,7 @@ def parse(text: str) -> Architecture:
     """
     if not isinstance(text, str) or not text:
         raise ValueError(f"an architecture is a text such as {_EXAMPLE!r}, got {text!r}")
-    first, *stages, last = text.split("-") if "-" in text else (text, "")
+    first, *stages, last = text.split("-") if "-" in text else (text, text)
     stem, head = _STEM.fullmatch(first), _HEAD.fullmatch(last)
     if stem is None:
         raise ValueError(f"an architecture begins with its stem, e.g. 'stem24', got {first[:60]!r}")

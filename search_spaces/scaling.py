@@ -37,5 +37,5 @@ def round_layers(layers: float) -> int:
     """
     if not (math.isfinite(layers) and layers > 0):
         raise ValueError(f"layers must be positive and finite, got {layers}")
-    # 2.2 · 5 is 11.000000000000002 in floating point: eleven layers, not twelve.
+    # 2.2 · 25 is 55.00000000000001 in floating point: 55 layers, not 56.
     return math.ceil(round(layers, 9))

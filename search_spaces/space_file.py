@@ -44,7 +44,7 @@ def space_from_mapping(mapping: Mapping[str, object]) -> SearchSpace:
     choices = tuple(_stage_choices(stage, f"stage {number}") for number, stage in enumerate(stages, start=1))
     shape = {name: _whole_number(mapping[name], name) for name in ("stem_channels", "head_channels", "resolution")}
     name = mapping.get("name", "custom")
-    if not isinstance(name, str):
+    if not isinstance(name, str) or not name:
         raise ValueError(f"name must be a text, got {name!r}")
     backbone = _backbone(mapping.get("backbone"), choices, shape)
     return SearchSpace(name=name, stages=choices, backbone=backbone, **shape)

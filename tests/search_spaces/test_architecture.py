@@ -243,7 +243,7 @@ BAD_TEXTS = {
     " ": ("begins with its stem", "' '"),
     "\n": ("begins with its stem", r"'\n'"),
     "efficientnetv2": ("begins with its stem", "'efficientnetv2'"),
-    "stem24": ("ends with its head", "''"),
+    "stem24": ("ends with its head", "'stem24'"),
     "stem24-": ("ends with its head", "''"),
     "stem24-head1280@300": ("1 to 99 stages", "got 0"),
     "stem24-ir_r1_k3_s1_e1_c24": ("ends with its head", "'ir_r1_k3_s1_e1_c24'"),

@@ -51,8 +51,9 @@ SAMPLES = 1_000
 
 
 def small_space(**choices: Any) -> SearchSpace:
+    first: dict[str, Any] = {"out_channels": 16, "stride": 2, "num_repeats": (1,)} | choices
     stages = (
-        StageChoices(**{"out_channels": 16, "stride": 2, "num_repeats": (1,)} | choices),
+        StageChoices(**first),
         StageChoices(out_channels=24, stride=1, num_repeats=(2,), kernel_size=(3,), expand_ratio=(4,), block=("ir",)),
     )
     backbone = Architecture(
@@ -380,8 +381,9 @@ def test_a_space_that_cannot_be_is_refused_by_rule_and_value(
     ids=str,
 )
 def test_choices_that_no_stage_may_have_are_refused(choices: dict[str, Any], named: tuple[str, ...]) -> None:
+    fields: dict[str, Any] = {"out_channels": 16, "stride": 1, "num_repeats": (1, 2)} | choices
     with pytest.raises(ValueError) as error:
-        StageChoices(**{"out_channels": 16, "stride": 1, "num_repeats": (1, 2)} | choices)
+        StageChoices(**fields)
     message = str(error.value)
     assert message.isprintable()
     assert all(part in message for part in named), message
