@@ -108,7 +108,7 @@ def _side(run: Run, board: list[Entry]) -> Side:
         num_planned=run.config.trials,
         device=run.preparation.device,
         best=board[0] if board else None,
-        backbone=next((entry for entry in board if entry.number == 0), None),
+        backbone=next((entry for entry in board if entry.is_backbone), None),
     )
 
 

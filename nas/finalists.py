@@ -33,7 +33,7 @@ def planned_replicates(entries: Sequence[Entry], config: SearchConfig) -> list[R
         config: How many leaders, and how many trainings each.
     """
     leaders = list(entries[: config.finalists])
-    backbone = [entry for entry in entries[config.finalists :] if entry.number == 0]
+    backbone = [entry for entry in entries[config.finalists :] if entry.is_backbone]
     return [
         Replicate(entry.number, entry.architecture, replicate)
         for entry in ([*leaders, *backbone] if leaders else [])

@@ -2,12 +2,12 @@
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from .reward import Reward
-from .trials import AccuracyRecord, State, TrialRecord
+from .trials import AccuracyRecord, TrialRecord
 
 Verdict = Literal["yes", "no", "undecided"]
 
@@ -21,8 +21,10 @@ class Entry:
 
     rank: int
     number: int
-    """Of its trial; 0 is the backbone."""
+    """Of its trial."""
     architecture: str
+    is_backbone: bool
+    """Whether it is the space's backbone: the first proposal, and trial 0 unless that attempt died."""
     accuracy: float
     """A, a fraction: the mean over `num_trainings`."""
     accuracy_se: float
@@ -54,9 +56,19 @@ def leaderboard(
         reward: How A, S and P become one number.
         replicates: Further trainings by trial number.
     """
-    judged = [record for record in records if record.state is State.COMPLETE and record.is_judged]
-    entries = [_entry(record, reward, tuple(replicates.get(record.number, {}).values())) for record in judged]
-    backbone = next((entry for entry in entries if entry.number == 0), None)
+    judged = [record for record in records if record.is_judged and record.outcome is not None]
+    trainings = {
+        record.number: (record.outcome.accuracy, *replicates.get(record.number, {}).values())
+        for record in judged
+        if record.outcome is not None
+    }
+    between = variance_between_trainings(trainings.values())
+    first = next((record.candidate for record in records if record.candidate and record.candidate.proposal == 0), None)
+    entries = [
+        _entry(record, reward, trainings[record.number], between, backbone=first.architecture if first else None)
+        for record in judged
+    ]
+    backbone = next((entry for entry in entries if entry.is_backbone), None)
     weakest = min((entry.reward for entry in entries if entry.num_trainings > 1 and entry is not backbone), default=0.0)
     # The backbone is retrained as a yardstick, not for being a leader.
     leads = {entry.number for entry in entries if entry.num_trainings > 1 and entry.reward >= weakest}
@@ -84,34 +96,58 @@ def compare(entry: Entry, other: Entry) -> Verdict:
     return "yes" if difference > 0 else "no"
 
 
-def mean_accuracy(trainings: Sequence[AccuracyRecord]) -> tuple[float, float]:
+def mean_accuracy(trainings: Sequence[AccuracyRecord], between: float = 0.0) -> tuple[float, float]:
     """Mean accuracy of trainings of one architecture on the same images, and its standard error.
 
     Two errors add: that of a finite set of images, A(1 - A)/n, which further trainings do not lower, and that of the
-    training seed, the variance between trainings ÷ their number. A single training shows only the first. With no image
-    right or wrong the first would be 0; it is taken at half an image, so that an accuracy of 100 % is not called exact.
+    training seed, which they do. With every image right or wrong the first would be 0; it is taken at half an image,
+    so that an accuracy of 100 % is not called exact.
+
+    Args:
+        trainings: Of one architecture, at least one.
+        between: Variance between trainings that differ in their seed only; see `variance_between_trainings`.
     """
-    accuracies = [training.accuracy for training in trainings]
-    mean, images = statistics.mean(accuracies), trainings[0].num_images
+    mean, images = statistics.mean(training.accuracy for training in trainings), trainings[0].num_images
     bounded = min(max(mean, 0.5 / images), 1 - 0.5 / images)
-    between = statistics.variance(accuracies) / len(accuracies) if len(accuracies) > 1 else 0.0
-    return mean, math.sqrt(bounded * (1 - bounded) / images + between)
+    return mean, math.sqrt(bounded * (1 - bounded) / images + between / len(trainings))
 
 
-def _entry(record: TrialRecord, reward: Reward, further: tuple[AccuracyRecord, ...]) -> Entry:
+def variance_between_trainings(groups: Iterable[Sequence[AccuracyRecord]]) -> float:
+    """Variance of accuracy between seeds, pooled over architectures; 0 where none was trained twice.
+
+    Pooled, because two or three trainings of one architecture say little, and because it is all that is known of those
+    that were trained once.
+
+    Args:
+        groups: Trainings of one architecture each.
+    """
+    several = [[training.accuracy for training in group] for group in groups if len(group) > 1]
+    degrees = sum(len(group) - 1 for group in several)
+    return sum((len(group) - 1) * statistics.variance(group) for group in several) / degrees if degrees else 0.0
+
+
+def _entry(
+    record: TrialRecord,
+    reward: Reward,
+    trainings: Sequence[AccuracyRecord],
+    between: float,
+    *,
+    backbone: str | None,
+) -> Entry:
     outcome = record.outcome
     if outcome is None or record.candidate is None:
         raise ValueError(f"a complete trial must have an outcome, trial {record.number} has none")
-    accuracy, accuracy_se = mean_accuracy((outcome.accuracy, *further))
+    accuracy, accuracy_se = mean_accuracy(trainings, between)
     step_time_rse = outcome.step_time.relative_standard_error
     factor = reward.cost_factor(step_time_s=outcome.step_time_s, params=outcome.params)
     return Entry(
         rank=0,
         number=record.number,
         architecture=record.candidate.architecture,
+        is_backbone=record.candidate.architecture == backbone,
         accuracy=accuracy,
         accuracy_se=accuracy_se,
-        num_trainings=1 + len(further),
+        num_trainings=len(trainings),
         step_time_s=outcome.step_time_s,
         step_time_se=outcome.step_time_s * step_time_rse,
         params=outcome.params,

@@ -13,7 +13,7 @@ class Observer:
         """The run is being prepared."""
 
     def prepared(self, preparation: Preparation, *, judged: int, trials: int, workers: int) -> None:
-        """Everything is known that the first candidate needs; ``judged`` of ``trials`` are there from an earlier start."""
+        """All is known that the first candidate needs; ``judged`` of ``trials`` are there from an earlier start."""
 
     def started(self, number: int, architecture: str) -> None:
         """An attempt was handed to a worker."""

@@ -12,6 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, TypeVar
 
 import optuna
+from optuna.exceptions import StorageInternalError
 
 from .config import SearchConfig
 from .dispatch import dispatch
@@ -25,7 +26,7 @@ from .observer import Observer
 from .recovery import recover
 from .run import Run, read_run
 from .run_directory import RunDirectory, RunDirectoryError, write_whole
-from .storage import open_study
+from .storage import first_line, open_study
 from .study import Ending, StudyLoop
 from .trials import DataFacts, Preparation, read_preparation, write_preparation
 from .trials_csv import trials_frame
@@ -85,6 +86,9 @@ def run_search(
         try:
             session = _Session(config, directory, study, executor, observer, stop_requested)
             ending = session.run()
+        except StorageInternalError as error:
+            # The error below it knows what the disk said; every verdict told before is kept.
+            raise OSError(f"cannot write {directory.study_file}: {first_line(error.__cause__ or error)}") from error
         finally:
             executor.close()
         run = read_run(directory.path)
@@ -134,7 +138,9 @@ class _Session:
         known = read_preparation(self.study)
         if known is not None:
             if known.data != data:
-                raise RunDirectoryError(f"the images of {data.source} have changed since {self.directory.path} was started")
+                raise RunDirectoryError(
+                    f"the images of {data.source} have changed since {self.directory.path} was started"
+                )
             return known
         self.observer.preparing("measuring this machine")
         preparation = self._one(Prepare(data=data), Preparation)
@@ -147,9 +153,7 @@ class _Session:
         run = read_run(self.directory.path)
         # By their first trainings alone, so that a newcomer to an extended search has its chance too.
         planned = planned_replicates(leaderboard(run.records, run.reward(), {}), self.config)
-        loop = FinalistLoop(
-            self.study, planned, config=self.config, preparation=preparation, observer=self.observer
-        )
+        loop = FinalistLoop(self.study, planned, config=self.config, preparation=preparation, observer=self.observer)
         return self._dispatch(loop)
 
     def _one(self, work: Work, kind: type[Result]) -> Result:
@@ -162,9 +166,7 @@ class _Session:
         return task.result
 
     def _dispatch(self, source: "StudyLoop | FinalistLoop | _OneTask") -> bool:
-        return dispatch(
-            source, self.executor, stop_requested=self.stop_requested, on_drain=self.observer.draining
-        )
+        return dispatch(source, self.executor, stop_requested=self.stop_requested, on_drain=self.observer.draining)
 
 
 @dataclass(slots=True)

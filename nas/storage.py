@@ -4,6 +4,7 @@ from pathlib import Path
 
 import optuna
 from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
 from sqlalchemy.exc import SQLAlchemyError
 
 from .config import SearchConfig
@@ -13,7 +14,11 @@ from .trials import read_fingerprint, write_fingerprint
 _STUDY_NAME = "search"
 # SQLite's own patience with a lock; Optuna's dashboard and our readers may hold one for a moment.
 _TIMEOUT_S = 60
-_DIRECTIONS = {"accuracy": "maximize", "step_time": "minimize", "params": "minimize"}
+_DIRECTIONS = {
+    "accuracy": StudyDirection.MAXIMIZE,
+    "step_time": StudyDirection.MINIMIZE,
+    "params": StudyDirection.MINIMIZE,
+}
 
 
 def load_study(directory: RunDirectory) -> optuna.Study:
@@ -38,7 +43,7 @@ def open_study(directory: RunDirectory, config: SearchConfig) -> optuna.Study:
         study = optuna.create_study(
             study_name=_STUDY_NAME,
             storage=_open(directory.study_file),
-            directions=[_DIRECTIONS[name] for name in config.objectives] or ["maximize"],
+            directions=[_DIRECTIONS[name] for name in config.objectives] or [StudyDirection.MAXIMIZE],
             load_if_exists=True,
         )
     except (SQLAlchemyError, AssertionError, RuntimeError) as error:
@@ -51,7 +56,7 @@ def open_study(directory: RunDirectory, config: SearchConfig) -> optuna.Study:
     return study
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The gist of an error, for a message of one line."""
     lines = str(error).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 import optuna
-from optuna.distributions import CategoricalDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import TypeAdapter
 
@@ -162,7 +162,7 @@ _PREPARATIONS: TypeAdapter[Preparation] = TypeAdapter(Preparation)
 _ACCURACIES: TypeAdapter[AccuracyRecord] = TypeAdapter(AccuracyRecord)
 
 
-def distributions(space: SearchSpace) -> dict[str, CategoricalDistribution]:
+def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
     """The space as Optuna knows it: every choice categorical."""
     return {name: CategoricalDistribution(values) for name, values in space.choices.items()}
 

@@ -59,8 +59,8 @@ class StepTime:
     def __post_init__(self) -> None:
         if len(self.samples_s) < 2 or len(self.reference_samples_s) != len(self.samples_s) + 1:
             raise ValueError(
-                f"there must be at least 2 samples and a reference step around each, got {len(self.samples_s)} samples and "
-                f"{len(self.reference_samples_s)} reference steps"
+                "there must be at least 2 samples and a reference step around each, "
+                f"got {len(self.samples_s)} samples and {len(self.reference_samples_s)} reference steps"
             )
 
     @property
@@ -80,8 +80,8 @@ class StepTime:
     @property
     def ratios(self) -> tuple[float, ...]:
         """Each sample ÷ the mean of the reference steps that flank it."""
-        flanks = zip(self.reference_samples_s, self.reference_samples_s[1:], strict=False)
-        return tuple(sample / statistics.mean(flank) for sample, flank in zip(self.samples_s, flanks, strict=True))
+        before, after = self.reference_samples_s[:-1], self.reference_samples_s[1:]
+        return tuple(2 * s / (a + b) for s, a, b in zip(self.samples_s, before, after, strict=True))
 
     @property
     def ratio(self) -> float:
@@ -89,19 +89,15 @@ class StepTime:
         return statistics.median(self.ratios)
 
     @property
-    def ratio_iqr(self) -> float:
-        """Interquartile range of the ratios."""
-        low, _, high = statistics.quantiles(self.ratios, n=4)
-        return high - low
-
-    @property
     def relative_standard_error(self) -> float:
         """Standard error of `ratio` ÷ `ratio`, from the spread inside this one visit.
 
-        The median of n normal samples has the standard error 1.2533 σ/√n, and σ is IQR/1.349. Visits at other times
-        differ by more than this says.
+        The median of n normal samples has the standard error 1.2533 σ/√n, and σ is the interquartile range ÷ 1.349.
+        Visits at other times differ by more than this says.
         """
-        return 1.2533 * self.ratio_iqr / 1.349 / len(self.ratios) ** 0.5 / self.ratio
+        ratios = self.ratios
+        low, middle, high = statistics.quantiles(ratios, n=4)
+        return 1.2533 * (high - low) / 1.349 / len(ratios) ** 0.5 / middle
 
     @property
     def reference_median_s(self) -> float:

@@ -27,7 +27,8 @@ def show(
     in_channels: _CHANNELS = 3,
     resolution: _RESOLUTION = None,
     by_module: Annotated[
-        bool, typer.Option("--by-module", help="Also fvcore's count, module by module (it counts norms and pooling too).")
+        bool,
+        typer.Option("--by-module", help="Also fvcore's count, module by module (it counts norms and pooling too)."),
     ] = False,
 ) -> None:
     """Show an architecture: its stages, parameters and multiply-adds."""

@@ -55,7 +55,9 @@ def rerank(
     console.print(leaderboard_table(entries, limit))
     print(f"with w = {reward.w:g}, v = {reward.v:g} (the run: w = {run.config.w:g}, v = {run.config.v:g})")
     grid = sensitivity_map(entries, reward)
-    print(f"\nOver w from {grid.ws[0]:g} to {grid.ws[-1]:g} and v from {grid.vs[0]:g} to {grid.vs[-1]:g} the leader is:")
+    print(
+        f"\nOver w from {grid.ws[0]:g} to {grid.ws[-1]:g} and v from {grid.vs[0]:g} to {grid.vs[-1]:g} the leader is:"
+    )
     for number, share in grid.shares.items():
         architecture = next(entry.architecture for entry in entries if entry.number == number)
         print(f"  trial {number:<4} in {share:4.0%}  {architecture}")

@@ -180,7 +180,7 @@ def _figures(entry: Entry) -> list[RenderableType]:
         count(entry.params),
         count(entry.macs),
         f"{entry.reward:.4f}",
-        _verdict(entry.better_than_backbone, is_backbone=entry.number == 0),
+        _verdict(entry.better_than_backbone, is_backbone=entry.is_backbone),
     ]
 
 

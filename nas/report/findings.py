@@ -52,7 +52,7 @@ class Findings:
 
     @cached_property
     def backbone(self) -> Entry | None:
-        return next((entry for entry in self.board if entry.number == 0), None)
+        return next((entry for entry in self.board if entry.is_backbone), None)
 
     @cached_property
     def leaders(self) -> list[Entry]:

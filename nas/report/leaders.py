@@ -42,7 +42,7 @@ def leaders_figure(findings: Findings) -> Figure:
 
 
 def _row(entry: Entry) -> str:
-    name = "backbone" if entry.number == 0 else f"trial {entry.number}"
+    name = "backbone" if entry.is_backbone else f"trial {entry.number}"
     return f"{entry.rank} · {name}"
 
 

@@ -98,8 +98,8 @@ def reading_section(findings: Findings) -> Markup:
         ),
         (
             "A has an error.",
-            "± is one standard error: the luck of a finite set of images and, where there are several trainings, of "
-            "their seeds. A single training shows only the first of the two, so its true error is larger.",
+            "± is one standard error: the luck of a finite set of images, and that of the training seed, as the "
+            "architectures that were trained several times show it. Where none was, only the first is counted.",
         ),
         (
             "S is a whole training step,",
@@ -124,7 +124,7 @@ def _leaderboard(entries: Sequence[Entry]) -> Markup:
 
 
 def _leaderboard_row(entry: Entry) -> tuple[str, ...]:
-    verdict = "backbone" if entry.number == 0 else entry.better_than_backbone or "–"
+    verdict = "backbone" if entry.is_backbone else entry.better_than_backbone or "–"
     return (
         f"{'= ' if entry.tied else ''}{entry.rank}",
         str(entry.number),
@@ -146,7 +146,7 @@ def _unjudged_row(record: TrialRecord) -> tuple[str, ...]:
 
 def _card(entry: Entry, *, is_open: bool) -> Markup:
     architecture = parse(entry.architecture)
-    name = "backbone" if entry.number == 0 else f"trial {entry.number}"
+    name = "backbone" if entry.is_backbone else f"trial {entry.number}"
     figures = f"A {percent(entry.accuracy)} · S {milliseconds(entry.step_time_s)} · P {count(entry.params)}"
     summary = element(
         "summary",

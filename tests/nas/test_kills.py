@@ -116,7 +116,9 @@ def test_a_killed_worker_is_replaced_and_its_candidate_tried_again(tmp_path: Pat
     out = tmp_path / "run"
     process = start(out, "slow")
     until(lambda: running(out) == 2)
-    victim = next(child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline()))
+    victim = next(
+        child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())
+    )
     victim.kill()
     until(lambda: any(record.reason == "worker killed by SIGKILL (out of memory?)" for record in records_of(out)))
     until(lambda: any(r.candidate and r.candidate.retry_of is not None for r in records_of(out)))

@@ -1,10 +1,11 @@
 """Ranks, errors and verdicts on hand-made cases."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
-from nas.leaderboard import compare, leaderboard, mean_accuracy
+from nas.leaderboard import compare, leaderboard, mean_accuracy, variance_between_trainings
 from nas.reward import Reward
 from nas.trials import AccuracyRecord, Candidate, Outcome, State, TrialRecord
 from proxies.step_time import StepTime
@@ -91,9 +92,35 @@ def test_all_or_none_right_is_not_exact(correct: int) -> None:
 
 def test_error_of_three_trainings_adds_their_spread() -> None:
     """0.90, 0.91 and 0.95: mean 0.92, variance (0.0004 + 0.0001 + 0.0009) / 2 = 0.0007, a third of it 0.000233."""
-    mean, error = mean_accuracy([training(360), training(364), training(380)])
+    trainings = [training(360), training(364), training(380)]
+    between = variance_between_trainings([trainings])
+    assert between == pytest.approx(0.0007)
+    mean, error = mean_accuracy(trainings, between)
     assert mean == pytest.approx(0.92)
     assert error == pytest.approx(math.sqrt(0.92 * 0.08 / 400 + 0.0007 / 3))
+
+
+def test_variance_between_trainings_is_pooled_by_degrees_of_freedom() -> None:
+    """Variances 0.0007 with 2 degrees and 0.0002 with 1: (2 · 0.0007 + 0.0002) / 3. Single trainings say nothing."""
+    groups = [[training(360), training(364), training(380)], [training(360), training(368)], [training(100)]]
+    assert variance_between_trainings(groups) == pytest.approx((2 * 0.0007 + 0.0002) / 3)
+    assert variance_between_trainings([[training(100)]]) == 0.0
+
+
+def test_a_single_training_carries_the_seed_error_that_others_showed() -> None:
+    board = leaderboard([judged(0, 360), judged(1, 360)], REWARD, {0: {1: training(364), 2: training(380)}})
+    errors = {entry.number: entry.accuracy_se for entry in board}
+    assert errors[1] == pytest.approx(math.sqrt(0.9 * 0.1 / 400 + 0.0007))
+    assert errors[0] == pytest.approx(math.sqrt(0.92 * 0.08 / 400 + 0.0007 / 3))
+
+
+def test_the_backbone_is_known_even_where_its_first_attempt_died() -> None:
+    died = TrialRecord(
+        number=0, state=State.FAILED, candidate=Candidate(architecture="network 1", proposal=0), reason="killed"
+    )
+    again = replace(judged(1, 360), candidate=Candidate(architecture="network 1", proposal=None, retry_of=0))
+    board = leaderboard([died, again, judged(2, 200)], REWARD, {})
+    assert [entry.is_backbone for entry in board] == [True, False]
 
 
 def test_further_trainings_never_undercut_the_error_of_the_images() -> None:
