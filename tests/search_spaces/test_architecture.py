@@ -393,7 +393,7 @@ def test_squeeze_and_excitation_keeps_a_channel() -> None:
 # --- timm's dialect --------------------------------------------------------------------------------------------------
 
 # Ours -> timm's text, and what timm reads from it: block type, and the arguments that matter there.
-DIALECT = {
+DIALECT: dict[str, tuple[str, str, dict[str, Any]]] = {
     "er_r2_k3_s1_e1_c24": ("cn_r2_k3_s1_e1_c24_skip", "cn", {"kernel_size": 3, "skip": True}),
     "er_r2_k5_s2_e4_c24": ("er_r2_k5_s2_e4_c24", "er", {"exp_kernel_size": 5, "exp_ratio": 4.0, "se_ratio": 0.0}),
     "ir_r2_k5_s2_e6_c24_se0.25": (

@@ -402,7 +402,7 @@ def test_every_member_of_a_space_can_be_drawn() -> None:
     """The backbone alone would be sound: only a member with SE squeezes 2 channels to none."""
     thin = StageChoices(out_channels=2, stride=1, num_repeats=(1,))
     squeezed = StageChoices(out_channels=8, stride=1, num_repeats=(1,), se_ratio=(0.0, 0.25))
-    plain = {"num_repeats": 1, "kernel_size": 3, "expand_ratio": 4, "block": "ir"}
+    plain: dict[str, Value] = {"num_repeats": 1, "kernel_size": 3, "expand_ratio": 4, "block": "ir"}
     backbone = Architecture(
         stages=(thin.stage(plain | {"se_ratio": 0.25}), squeezed.stage(plain | {"se_ratio": 0.0})),
         stem_channels=8,
@@ -422,7 +422,8 @@ def test_every_member_of_a_space_can_be_drawn() -> None:
 
 def test_a_space_takes_a_tuple_of_choices_only() -> None:
     space = small_space()
-    for stages in ([*space.stages], ("ir",), None):
+    wrong: list[Any] = [[*space.stages], ("ir",), None]
+    for stages in wrong:
         with pytest.raises(ValueError, match="stages must be a tuple of StageChoices"):
             replace(space, stages=stages)
 
