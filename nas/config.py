@@ -28,7 +28,7 @@ FINGERPRINT_FIELDS = (
 
 
 class SearchConfig(BaseModel):
-    """Everything a search depends on. Every field has a default but the output directory, which a recipe or flag gives."""
+    """Everything a search depends on; every field has a default."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 

@@ -1,4 +1,4 @@
-"""The leaders are trained again with further seeds before one is named best: the best of many is partly the luckiest."""
+"""The leaders are trained again before one is named best: the best of many single trainings is partly the luckiest."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -73,7 +73,7 @@ Event = Progress | Done | Infeasible | Refused | Died
 class Executor(Protocol):
     """Evaluates tasks; proposes and decides nothing.
 
-    A trace: ``submit(7, work)``, ``events()`` → ``[Progress(7, 0.5, "epoch 4 of 8")]``, ``events()`` → ``[Done(7, …)]``.
+    A trace: ``submit(7, work)``, ``events(1)`` → ``[Progress(7, 0.5, "epoch 4/8")]``, ``events(1)`` → ``[Done(7, …)]``.
     Each submitted task ends in exactly one of Done, Infeasible, Refused and Died, or, when stopped, in none.
     """
 

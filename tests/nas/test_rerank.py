@@ -17,8 +17,8 @@ REWARD = Reward(step_time_ref_s=0.02, params_ref=250_000)
 def entry(number: int, accuracy: float, ratio: float, params: int, *, trainings: int = 1, error: float = 0.0) -> Entry:
     return Entry(
         rank=number + 1, number=number, architecture=f"network {number}", is_backbone=number == 0,
-        accuracy=accuracy, accuracy_se=error, num_trainings=trainings, step_time_s=0.02 * ratio, step_time_se=0.0, params=params, macs=1, reward=0.0,
-        reward_se=0.0, tied=False, better_than_backbone=None,
+        accuracy=accuracy, accuracy_se=error, num_trainings=trainings, step_time_s=0.02 * ratio, step_time_se=0.0,
+        params=params, macs=1, reward=0.0, reward_se=0.0, tied=False, better_than_backbone=None,
     )  # fmt: skip
 
 
