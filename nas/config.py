@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from proxies.step_time import StepTimeSetting
@@ -12,7 +11,7 @@ from proxies.training.config import DataConfig, Fidelity, TrainConfig
 from search_spaces.named_spaces import get_space
 from search_spaces.space import SearchSpace
 from search_spaces.space_file import read_space, space_from_mapping, space_to_mapping
-from search_spaces.strict_yaml import parse_yaml, read_yaml
+from search_spaces.strict_yaml import dump_yaml, parse_yaml, read_yaml
 
 from .config_errors import one_line
 from .reward import PAPER_V, PAPER_W
@@ -97,7 +96,7 @@ class SearchConfig(BaseModel):
         return self.model_dump(mode="json", include=set(FINGERPRINT_FIELDS))
 
     def to_yaml(self) -> str:
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+        return dump_yaml(self.model_dump(mode="json"))
 
 
 def read_config(path: Path, overrides: Mapping[str, object] | None = None) -> SearchConfig:

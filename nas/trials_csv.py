@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from search_spaces.architecture import Architecture, parse
 from search_spaces.blocks import placed_blocks
+from search_spaces.strict_yaml import dump_yaml
 
 from .leaderboard import Entry, mean_accuracy
 from .reward import Reward
@@ -56,7 +56,7 @@ def write_best(entry: Entry, run: Run, path: Path | None = None) -> None:
     Raises:
         OSError: If it cannot be written.
     """
-    text = yaml.safe_dump(_best(entry, run), sort_keys=False, allow_unicode=True, width=1000)
+    text = dump_yaml(_best(entry, run))
     write_whole(path or run.directory.best_file, text)
 
 

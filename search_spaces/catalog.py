@@ -1,10 +1,9 @@
 """Published networks by name: the facts a search, a report or a test compares itself with."""
 
-import difflib
-
 from .catalog_entry import RECIPES, CatalogEntry, PublishedAccuracy
 from .catalog_v1 import EFFICIENTNET
 from .catalog_v2 import EFFICIENTNET_V2
+from .spelling import did_you_mean
 
 __all__ = ["RECIPES", "CatalogEntry", "PublishedAccuracy", "get", "names"]
 
@@ -21,9 +20,7 @@ def get(name: str) -> CatalogEntry:
         ValueError: If no network has this name.
     """
     if name not in _ENTRIES:
-        close = difflib.get_close_matches(str(name), _ENTRIES, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(_ENTRIES)}"
-        raise ValueError(f"unknown network {name!r}; {hint}")
+        raise ValueError(f"unknown network {name!r}; {did_you_mean(str(name), _ENTRIES)}")
     return _ENTRIES[name]
 
 

@@ -1,7 +1,7 @@
 """YAML read strictly: no doubled keys, no aliases, no tags; every mistake is one line with its place."""
 
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,11 @@ def parse_yaml(text: str, *, source: str = "<text>") -> dict[str, object]:
     return value
 
 
+def dump_yaml(value: Mapping[str, object]) -> str:
+    """Plain data as a text that `parse_yaml` reads back as the same."""
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000)
+
+
 class _StrictLoader(yaml.SafeLoader):
     """Safe YAML without aliases (they allow exponential bombs), tags, and silent overwriting of keys."""
 
@@ -74,12 +79,17 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
-# YAML 1.1 takes 1e-3 for a text, because it has no dot; YAML 1.2 and everybody else take it for a number.
-_StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"),
-    list("-+.0123456789"),
-)
+class _Dumper(yaml.SafeDumper):
+    """Safe YAML that quotes each text which our loader would read as something else."""
+
+
+# YAML 1.1, which PyYAML follows, reads 1e-3 as a text; YAML 1.2 and everybody who writes a recipe read a number.
+for _kind in (_StrictLoader, _Dumper):
+    _kind.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"),
+        list("-+.0123456789"),
+    )
 
 
 def _refusal(problem: str, mark: Any) -> ConstructorError:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from search_spaces.strict_yaml import parse_yaml, read_yaml
+from search_spaces.strict_yaml import dump_yaml, parse_yaml, read_yaml
 
 BOMB = "a: &a [lol, lol, lol]\n" + "".join(
     f"{chr(98 + level)}: &{chr(98 + level)} [{', '.join([f'*{chr(97 + level)}'] * 9)}]\n" for level in range(12)
@@ -170,3 +170,9 @@ def test_an_empty_file_holds_nothing(tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     path.touch()
     assert refused_file(path).endswith("got nothing")
+
+
+@pytest.mark.parametrize("text", ["1e3", "1e-3", "yes", "null", "2026-11-21", "3", "~", "a: b", "é", "", " x", "#"])
+def test_what_is_written_is_read_back(text: str) -> None:
+    value = {"key": text, "list": [text, 1e-3, 3, True, None]}
+    assert parse_yaml(dump_yaml(value)) == value
