@@ -107,6 +107,8 @@ class Device:
 def find_device(name: str = "auto") -> Device:
     """The device of this name.
 
+    Denormal numbers are flushed from here on: PyTorch's threads inherit that setting when they start, not later.
+
     Args:
         name: "cpu", "cuda", "cuda:1", "mps", or "auto": CUDA where there is one, else MPS, else the CPU.
 
@@ -119,6 +121,7 @@ def find_device(name: str = "auto") -> Device:
     kind = _best_kind() if name == "auto" else name.split(":")[0]
     if kind not in available_kinds():
         raise ValueError(f"device {name!r} is not available here (available: {', '.join(available_kinds())})")
+    flush_denormals()
     if kind == "cuda":
         return _cuda(int(match["index"] or torch.cuda.current_device()))
     return _mps() if kind == "mps" else _cpu()

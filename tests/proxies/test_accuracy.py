@@ -119,7 +119,7 @@ def test_failing_memory_makes_the_candidate_infeasible_and_lets_go_of_it(monkeyp
     def build_and_fail(*args: object, **kwargs: object) -> nn.Module:
         network = build(*args, **kwargs)  # type: ignore[arg-type]
         networks.append(weakref.ref(network))
-        network.conv_stem.register_forward_hook(allocate_too_much)  # type: ignore[union-attr, operator]
+        network.conv_stem.register_forward_hook(allocate_too_much)  # type: ignore[union-attr]
         return network
 
     def allocate_too_much(*_: object) -> None:
@@ -161,7 +161,7 @@ def test_images_of_ones_own_are_learnt(tmp_path: Path, memory_limit_gib: float) 
     for label, colour in (("red", (200, 30, 30)), ("blue", (30, 30, 200))):
         (tmp_path / label).mkdir()
         for number in range(40):
-            picture = Image.new("RGB", (24, 20), tuple(channel + number for channel in colour))  # type: ignore[arg-type]
+            picture = Image.new("RGB", (24, 20), tuple(channel + number for channel in colour))
             picture.save(tmp_path / label / f"{number}.png")
     data = DataConfig(source=f"imagefolder:{tmp_path}", memory_limit_gib=memory_limit_gib)
     judge = proxy(data=data, share=1.0, epochs=4, batch_size=8)

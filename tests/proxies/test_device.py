@@ -1,6 +1,8 @@
 """Devices by name, and what failing allocators look like."""
 
 import gc
+import subprocess
+import sys
 import time
 import weakref
 from dataclasses import replace
@@ -110,6 +112,14 @@ def test_denormal_numbers_are_flushed() -> None:
         assert is_flushed()
     finally:
         torch.set_flush_denormal(False)
+
+
+def test_every_thread_flushes_where_the_device_is_found_first() -> None:
+    script = (
+        "import torch; from proxies.device import find_device; torch.set_num_threads(2); find_device('cpu');"
+        "product = torch.full((4_000_000,), 1e-30) * 1e-10; assert (product == 0).all(), (product == 0).float().mean()"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 
 
 @pytest.mark.gpu

@@ -20,7 +20,7 @@ CHANNELS_LAST = ExecutionMode(channels_last=True)
 BFLOAT16 = ExecutionMode(dtype="bfloat16", channels_last=True)
 
 ALL_MODES = [
-    ExecutionMode(dtype=dtype, channels_last=channels_last, small_maps=small_maps, compile=compiled)  # type: ignore[arg-type]
+    ExecutionMode(dtype=dtype, channels_last=channels_last, small_maps=small_maps, compile=compiled)
     for dtype in ("float32", "bfloat16", "float16")
     for channels_last, small_maps, compiled in itertools.product((False, True), repeat=3)
 ]
@@ -91,7 +91,7 @@ class FakeStep:
     loss_scale: float = 1.0
 
     def backward(self, images: Tensor, labels: Tensor) -> Tensor:
-        self.network.weight.grad = self.gradient.view(1, 4) * self.loss_scale  # type: ignore[assignment]
+        self.network.weight.grad = self.gradient.view(1, 4) * self.loss_scale
         return torch.zeros(())
 
     def update(self) -> None:

@@ -71,8 +71,13 @@ def test_other_convolutions_stay_what_they_are(convolution: nn.Conv2d) -> None:
 
 def test_the_short_way_is_taken_on_small_maps_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Counted by the calls of the convolution that remain."""
-    calls = []
-    monkeypatch.setattr(nn.Conv2d, "forward", lambda self, images: calls.append(images.shape) or images)
+    calls: list[torch.Size] = []
+
+    def counted(_: nn.Conv2d, images: torch.Tensor) -> torch.Tensor:
+        calls.append(images.shape)
+        return images
+
+    monkeypatch.setattr(nn.Conv2d, "forward", counted)
     pointwise, depthwise = nn.Conv2d(4, 8, 1), nn.Conv2d(4, 4, 3, 2, 1, groups=4, bias=False)
     for convolution in (pointwise, depthwise):
         use_small_maps(convolution, True)

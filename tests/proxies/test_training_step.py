@@ -1,6 +1,7 @@
 """One step of training does what a plain PyTorch loop does."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -49,9 +50,8 @@ def test_steps_move_the_weights_as_a_plain_loop_does(mode: str) -> None:
     theirs = tiny_network()
     decayed = [weight for weight in theirs.parameters() if weight.ndim > 1]
     undecayed = [weight for weight in theirs.parameters() if weight.ndim <= 1]
-    optimizer = torch.optim.SGD(
-        [{"params": decayed, "weight_decay": 1e-4}, {"params": undecayed}], lr=0.05, momentum=0.9, nesterov=True
-    )
+    groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": 1e-4}, {"params": undecayed}]
+    optimizer = torch.optim.SGD(groups, lr=0.05, momentum=0.9, nesterov=True)
     for number in range(3):
         images, labels = batch(seed=number)
         loss = step(images, labels)
