@@ -7,6 +7,7 @@ import torch
 
 from proxies.accuracy import AccuracyProxy, AccuracyResult
 from proxies.complexity import count_params
+from proxies.data.decoding import ImageError
 from proxies.device import Device, find_device
 from proxies.device_lease import DeviceLease
 from proxies.execution import ExecutionMode, parse_mode
@@ -16,9 +17,8 @@ from proxies.step_time_measurement import choose_mode, measure_step_time
 from search_spaces.architecture import Architecture, parse
 
 from .config import SearchConfig
-from .evaluation_tasks import Inspect, Judge, Prepare, Retrain
+from .evaluation_tasks import AccuracyRecord, DataFacts, Evaluation, Inspect, Judge, Preparation, Prepare, Retrain
 from .executors.interface import RefusedError, Report
-from .trials import AccuracyRecord, DataFacts, Evaluation, Preparation
 
 
 class Evaluator:
@@ -118,12 +118,15 @@ class Evaluator:
     def _train(self, architecture: Architecture, seed: int, mode: str, report: Report) -> AccuracyRecord:
         self._proxy.mode = parse_mode(mode)
         epochs = self._config.fidelity.epochs
-        with DeviceLease(self._device.spec).shared():
-            result = self._proxy.evaluate(
-                architecture,
-                seed=seed,
-                on_epoch=lambda progress: report(progress.epoch / epochs, f"epoch {progress.epoch}/{epochs}"),
-            )
+        try:
+            with DeviceLease(self._device.spec).shared():
+                result = self._proxy.evaluate(
+                    architecture,
+                    seed=seed,
+                    on_epoch=lambda progress: report(progress.epoch / epochs, f"epoch {progress.epoch}/{epochs}"),
+                )
+        except ImageError as error:
+            raise RefusedError(str(error)) from error
         return _record(result, seed)
 
 

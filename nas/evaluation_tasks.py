@@ -1,10 +1,74 @@
-"""What a worker can be asked to do. Values only: the driver makes them without importing torch."""
+"""What a worker can be asked, and what it answers: values only, so that the driver needs no torch and it no Optuna."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from proxies.step_time import StepTime
 
 from .config import SearchConfig
 from .executors.interface import Evaluate
-from .trials import DataFacts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataFacts:
+    """What a search must know of the images before its first candidate."""
+
+    source: str
+    num_classes: int
+    in_channels: int
+    num_train: int
+    """Images a training may use, before `Fidelity.data_share`."""
+    num_minival: int
+    digest: str
+    """Changes with any image, label or split."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preparation:
+    """What is found out once, before the first candidate, and holds for the whole run."""
+
+    data: DataFacts
+    mode: str
+    """The fastest correct execution mode of the short training."""
+    step_mode: str
+    """That of the step that is timed, in the number format that was asked for."""
+    mode_seconds: Mapping[str, float]
+    """Seconds of a training step of the backbone in each mode that was tried and correct."""
+    device: str
+    step_time_ref_s: float
+    """S of the backbone, seconds: what a candidate's ratio is multiplied by."""
+    params_ref: int
+    training_seconds: float
+    """Estimate of one short training of the backbone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccuracyRecord:
+    """One short training's result on the minival images."""
+
+    num_correct: int
+    num_images: int
+    seed: int
+    train_seconds: float
+    curve: tuple[float, ...] = ()
+    """Accuracy after each epoch."""
+    losses: tuple[float, ...] = ()
+    """Mean training loss of each epoch."""
+
+    @property
+    def accuracy(self) -> float:
+        """A, top-1, a fraction."""
+        return self.num_correct / self.num_images
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """What a worker found out about a candidate."""
+
+    accuracy: AccuracyRecord
+    step_time: StepTime
+    seconds: float
+    """Wall time of the whole evaluation in its worker."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

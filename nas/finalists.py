@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import optuna
 
 from .config import SearchConfig
-from .evaluation_tasks import Retrain
+from .evaluation_tasks import AccuracyRecord, Preparation, Retrain
 from .executors.interface import Died, Done, Event, Progress, Refused, RefusedError
 from .leaderboard import Entry
 from .observer import Observer
 from .seeds import derived_seed
-from .trials import AccuracyRecord, Preparation, read_replicates, write_replicate
+from .trials import read_replicates, write_replicate
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from .evaluation_tasks import AccuracyRecord
 from .reward import Reward
-from .trials import AccuracyRecord, TrialRecord
+from .trials import TrialRecord
 
 Verdict = Literal["yes", "no", "undecided"]
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+from .evaluation_tasks import Preparation
 from .leaderboard import Entry
-from .trials import Preparation, TrialRecord
+from .trials import TrialRecord
 
 
 class Observer:

@@ -7,18 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from .config import SearchConfig, read_config
+from .evaluation_tasks import AccuracyRecord, Preparation
 from .leaderboard import Entry, leaderboard
 from .reward import Reward
 from .run_directory import RunDirectory, RunDirectoryError
 from .storage import first_line, load_study
-from .trials import (
-    AccuracyRecord,
-    Preparation,
-    TrialRecord,
-    read_preparation,
-    read_records,
-    read_replicates,
-)
+from .trials import TrialRecord, read_preparation, read_records, read_replicates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from optuna.exceptions import StorageInternalError
 from .config import SearchConfig
 from .dispatch import dispatch
 from .environment import describe_environment
-from .evaluation_tasks import Inspect, Prepare, Work, make_evaluator
+from .evaluation_tasks import DataFacts, Inspect, Preparation, Prepare, Work, make_evaluator
 from .executors.interface import Died, Done, Event, Executor, Infeasible, Progress, Refused, RefusedError
 from .executors.local import LocalExecutor
 from .finalists import FinalistLoop, planned_replicates
@@ -28,7 +28,7 @@ from .run import Run, read_run
 from .run_directory import RunDirectory, RunDirectoryError, write_whole
 from .storage import first_line, open_study
 from .study import Ending, StudyLoop
-from .trials import DataFacts, Preparation, read_preparation, write_preparation
+from .trials import read_preparation, write_preparation
 from .trials_csv import trials_frame
 from .views import write_views
 

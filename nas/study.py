@@ -14,7 +14,7 @@ from search_spaces.architecture import Architecture, parse
 from search_spaces.space import SearchSpace
 
 from .config import SearchConfig
-from .evaluation_tasks import Judge
+from .evaluation_tasks import Evaluation, Judge, Preparation
 from .executors.interface import Died, Done, Event, Infeasible, Progress, Refused, RefusedError
 from .observer import Observer
 from .recovery import INTERRUPTED, deaths, enqueue_owed
@@ -23,9 +23,7 @@ from .samplers import make_sampler
 from .seeds import derived_seed
 from .trials import (
     Candidate,
-    Evaluation,
     Outcome,
-    Preparation,
     State,
     TrialRecord,
     candidate_of,

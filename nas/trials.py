@@ -18,6 +18,8 @@ from pydantic import TypeAdapter
 from proxies.step_time import StepTime
 from search_spaces.space import SearchSpace
 
+from .evaluation_tasks import AccuracyRecord, Preparation
+
 # Keys of user attributes of a trial.
 _CANDIDATE = "candidate"
 _OUTCOME = "outcome"
@@ -59,35 +61,6 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AccuracyRecord:
-    """One short training's result on the minival images."""
-
-    num_correct: int
-    num_images: int
-    seed: int
-    train_seconds: float
-    curve: tuple[float, ...] = ()
-    """Accuracy after each epoch."""
-    losses: tuple[float, ...] = ()
-    """Mean training loss of each epoch."""
-
-    @property
-    def accuracy(self) -> float:
-        """A, top-1, a fraction."""
-        return self.num_correct / self.num_images
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluation:
-    """What a worker found out about a candidate."""
-
-    accuracy: AccuracyRecord
-    step_time: StepTime
-    seconds: float
-    """Wall time of the whole evaluation in its worker."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What is stored of a judged candidate."""
 
@@ -121,39 +94,6 @@ class TrialRecord:
         """Whether it counts against the budget: a verdict on an architecture not judged before."""
         is_verdict = self.state in (State.COMPLETE, State.INFEASIBLE)
         return is_verdict and self.candidate is not None and self.candidate.duplicate_of is None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DataFacts:
-    """What a search must know of the images before its first candidate."""
-
-    source: str
-    num_classes: int
-    in_channels: int
-    num_train: int
-    """Images a training may use, before `Fidelity.data_share`."""
-    num_minival: int
-    digest: str
-    """Changes with any image, label or split."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Preparation:
-    """What is found out once, before the first candidate, and holds for the whole run."""
-
-    data: DataFacts
-    mode: str
-    """The fastest correct execution mode of the short training."""
-    step_mode: str
-    """That of the step that is timed, in the number format that was asked for."""
-    mode_seconds: Mapping[str, float]
-    """Seconds of a training step of the backbone in each mode that was tried and correct."""
-    device: str
-    step_time_ref_s: float
-    """S of the backbone, seconds: what a candidate's ratio is multiplied by."""
-    params_ref: int
-    training_seconds: float
-    """Estimate of one short training of the backbone."""
 
 
 _CANDIDATES: TypeAdapter[Candidate] = TypeAdapter(Candidate)

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from nas.config import SearchConfig
 from nas.dispatch import dispatch
+from nas.evaluation_tasks import AccuracyRecord, DataFacts, Evaluation, Preparation
 from nas.executors.interface import Evaluate, Event, Report
 from nas.executors.local import LocalExecutor
 from nas.observer import Observer
@@ -21,7 +22,7 @@ from nas.run_directory import RunDirectory
 from nas.samplers import make_sampler
 from nas.storage import open_study
 from nas.study import StudyLoop
-from nas.trials import AccuracyRecord, DataFacts, Evaluation, Preparation, distributions
+from nas.trials import distributions
 from proxies.step_time import StepTime
 
 SAMPLERS = ("random", "tpe")

@@ -11,10 +11,11 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from search_spaces.architecture import parse
 
 from ..config import SearchConfig
+from ..evaluation_tasks import Preparation
 from ..leaderboard import Entry
 from ..observer import Observer
 from ..quantities import duration
-from ..trials import Preparation, State, TrialRecord
+from ..trials import State, TrialRecord
 from .tables import leaderboard_table
 
 # A candidate costs more than its training steps: it is built, its data are augmented, and it is judged.

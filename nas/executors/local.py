@@ -69,7 +69,11 @@ class _Worker:
         self.task: int | None = None
         self.pipe, theirs = _CONTEXT.Pipe()
         self._process: BaseProcess = _CONTEXT.Process(
-            target=_work, args=(theirs, self._factory, self._index), name=f"nas-worker-{self._index}", daemon=True
+            # Not a daemon: it may have processes of its own, which read images.
+            target=_work,
+            args=(theirs, self._factory, self._index),
+            name=f"nas-worker-{self._index}",
+            daemon=False,
         )
         self._process.start()
         # Only the worker holds its end now, so that its death closes the pipe.
@@ -119,6 +123,8 @@ def _work(pipe: Connection, factory: Factory, index: int) -> None:
     # Ctrl-C reaches the whole process group; the driver alone decides what becomes of a running task.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # We were spawned, and would spawn our own children too, which read images: seconds for each, where a fork suffices.
+    multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
     threading.Thread(target=_die_with_driver, daemon=True).start()
     evaluate: Evaluate | None = None
     while True:

@@ -13,13 +13,15 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..device import Device
 from .augment import SHIFT_DIVISOR, Draws, crop_and_mirror, pad_by_reflection
-from .decoding import open_image, to_channels, to_tensor
+from .decoding import ImageError, open_image, to_channels, to_tensor
 from .images import FileImages, LabelledImages, PixelImages
 
 KEPT_RESOLUTIONS = 2
 """Sizes of a set that stay in memory: progressive training moves on from one to the next."""
 SMALLEST_CROP = 0.35
 """Of a streamed image's area."""
+
+_IMAGE_ERROR = f"{ImageError.__module__}.{ImageError.__qualname__}: "
 
 Batch = tuple[Tensor, Tensor]
 """Images (N, C, H, W) float32, normalised, and labels (N,) int64, on the device."""
@@ -184,9 +186,9 @@ class StreamedBatches:
             for pixels, labels in loader:
                 on_device = pixels.to(torch_device, non_blocking=True)
                 yield self.normalisation.apply(on_device), labels.to(torch_device, non_blocking=True)
-        except ValueError as error:
+        except ImageError as error:
             # A worker's error arrives with its traceback as text; its last line is the one that names the file.
-            raise ValueError(str(error).strip().splitlines()[-1].removeprefix("ValueError: ")) from None
+            raise ImageError(str(error).strip().splitlines()[-1].removeprefix(_IMAGE_ERROR)) from None
 
     def _allowed_workers(self) -> int:
         """A daemonic process may have no children: there this process reads itself."""

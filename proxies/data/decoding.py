@@ -18,11 +18,15 @@ _COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"
 _READ_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 
 
+class ImageError(ValueError):
+    """An image file cannot be used. A large set is not read before it is needed, so this may come in mid-training."""
+
+
 def open_image(path: Path) -> Image.Image:
     """Read a whole image file.
 
     Raises:
-        ValueError: If the file is no readable image, or has a pixel format that is neither grey nor colour of 8 bits.
+        ImageError: If the file is no readable image, or has a pixel format that is neither grey nor colour of 8 bits.
     """
     try:
         if path.stat().st_size == 0:
@@ -31,9 +35,9 @@ def open_image(path: Path) -> Image.Image:
             image.load()
             loaded = image.copy() if image.mode in (*_GREY_MODES, *_COLOUR_MODES) else None
     except _READ_ERRORS as error:
-        raise ValueError(f"cannot read image {path}: {_reason(error, path)}") from None
+        raise ImageError(f"cannot read image {path}: {_reason(error, path)}") from None
     if loaded is None:
-        raise ValueError(f"an image must be grey or coloured with 8 bits a channel, got {image.mode!r} in {path}")
+        raise ImageError(f"an image must be grey or coloured with 8 bits a channel, got {image.mode!r} in {path}")
     return loaded
 
 
@@ -41,7 +45,7 @@ def is_grey(path: Path) -> bool:
     """Whether an image has no colours; reads all of it, so that a broken file is found.
 
     Raises:
-        ValueError: If the file is no readable image.
+        ImageError: If the file is no readable image.
     """
     return open_image(path).mode in _GREY_MODES
 
@@ -50,7 +54,7 @@ def decode_image(path: Path, *, in_channels: int, resolution: int) -> Tensor:
     """Read an image, scale it until it covers a square and crop it to its middle: uint8 (in_channels, side, side).
 
     Raises:
-        ValueError: If the file is no readable image.
+        ImageError: If the file is no readable image.
     """
     image = to_channels(open_image(path), in_channels)
     scale = resolution / min(image.size)

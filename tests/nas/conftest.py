@@ -15,12 +15,13 @@ from optuna.trial import FrozenTrial
 
 from nas import trials as written
 from nas.config import SearchConfig, make_config
+from nas.evaluation_tasks import AccuracyRecord, DataFacts, Preparation
 from nas.leaderboard import leaderboard
 from nas.reward import Reward
 from nas.run import Run, read_run
 from nas.run_directory import RunDirectory
 from nas.storage import open_study
-from nas.trials import AccuracyRecord, Candidate, DataFacts, Outcome, Preparation
+from nas.trials import Candidate, Outcome
 from proxies.complexity import count_macs, count_params
 from proxies.step_time import StepTime
 from search_spaces.architecture import Architecture, Stage, parse

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from nas.evaluation_tasks import AccuracyRecord
 from nas.leaderboard import compare, leaderboard, mean_accuracy, variance_between_trainings
 from nas.reward import Reward
-from nas.trials import AccuracyRecord, Candidate, Outcome, State, TrialRecord
+from nas.trials import Candidate, Outcome, State, TrialRecord
 from proxies.step_time import StepTime
 
 REWARD = Reward(step_time_ref_s=1.0, params_ref=1000)

@@ -11,14 +11,13 @@ from typing import Any
 from optuna.storages import RDBStorage
 
 from nas.config import SearchConfig
-from nas.evaluation_tasks import Inspect, Judge, Prepare, Retrain
+from nas.evaluation_tasks import AccuracyRecord, DataFacts, Evaluation, Inspect, Judge, Preparation, Prepare, Retrain
 from nas.executors.interface import Died, Done, Event, Infeasible, Report
 from nas.executors.local import LocalExecutor
 from nas.observer import Observer
 from nas.run import Run
 from nas.search import run_search
 from nas.study import Ending
-from nas.trials import AccuracyRecord, DataFacts, Evaluation, Preparation
 from proxies.infeasible import InfeasibleError
 from proxies.step_time import StepTime
 

@@ -1,0 +1,138 @@
+"""What a worker does, on real images: digits, and an image folder that is streamed from disk by processes."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import fake_search
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from nas.config import SearchConfig
+from nas.evaluation import Evaluator, threads_of_worker, worker_device
+from nas.evaluation_tasks import (
+    AccuracyRecord,
+    DataFacts,
+    Evaluation,
+    Inspect,
+    Judge,
+    Preparation,
+    Prepare,
+    Retrain,
+    make_evaluator,
+)
+from nas.executors.interface import RefusedError
+from nas.executors.local import LocalExecutor
+from nas.observer import Observer
+from nas.search import run_search
+from nas.study import Ending
+
+FAST = {"fidelity": {"epochs": 2, "data_share": 0.3}, "step_time": {"batch_size": 4, "num_pairs": 3}, "threads": 1}
+
+
+def config(out: Path, **changes: Any) -> SearchConfig:
+    return SearchConfig.model_validate(FAST | {"space": fake_search.TINY_SPACE, "device": "cpu", "out": out} | changes)
+
+
+def digits_folder(folder: Path, classes: int = 2, images: int = 30) -> Path:
+    """Real digits as PNG files, one folder for each class."""
+    digits = load_digits()
+    for label in range(classes):
+        (folder / str(label)).mkdir(parents=True)
+        for number, pixels in enumerate(digits.images[digits.target == label][:images]):
+            Image.fromarray((pixels * 15).astype("uint8")).save(folder / str(label) / f"{number:03}.png")
+    return folder
+
+
+def test_a_worker_prepares_judges_and_retrains(tmp_path: Path) -> None:
+    evaluator = Evaluator(config(tmp_path), 0)
+    said: list[str] = []
+
+    def report(fraction: float, doing: str) -> None:
+        said.append(doing)
+
+    data = evaluator(Inspect(), report)
+    assert isinstance(data, DataFacts)
+    assert (data.num_classes, data.in_channels, data.num_minival) == (10, 1, 179)
+    preparation = evaluator(Prepare(data=data), report)
+    assert isinstance(preparation, Preparation)
+    assert preparation.mode in preparation.mode_seconds
+    text = str(config(tmp_path).search_space().backbone)
+    judge = Judge(architecture=text, seed=1, mode=preparation.mode, step_mode="float32-contiguous")
+    evaluation = evaluator(judge, report)
+    assert isinstance(evaluation, Evaluation)
+    assert evaluation.step_time.mode == "float32-contiguous"
+    assert len(evaluation.accuracy.curve) == len(evaluation.accuracy.losses) == 2
+    assert said[-3:] == ["step time", "epoch 1/2", "epoch 2/2"]
+    again = evaluator(Retrain(architecture=text, seed=1, mode=preparation.mode), report)
+    assert isinstance(again, AccuracyRecord)
+    assert again.losses == evaluation.accuracy.losses, "the same seed"
+    assert evaluator(Retrain(architecture=text, seed=2, mode=preparation.mode), report).losses != again.losses  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("memory_limit_gib", [2.0, 0.0])
+def test_a_whole_search_on_an_image_folder(tmp_path: Path, memory_limit_gib: float) -> None:
+    """In a worker process; without memory, the worker's own processes read the files."""
+    folder = digits_folder(tmp_path / "images")
+    data = {"source": f"imagefolder:{folder}", "memory_limit_gib": memory_limit_gib, "minival_share": 0.2}
+    search = config(tmp_path / "run", data=data, trials=2, finalists=1, finalist_seeds=1, train={"batch_size": 8})
+    run, ending = run_search(search, observer=Observer())
+    assert ending is Ending.COMPLETE
+    assert run.preparation.data.num_classes == 2
+    assert len(run.leaderboard()) == 2
+    assert run.leaderboard()[0].num_trainings == 2
+
+
+@pytest.mark.parametrize("memory_limit_gib", [2.0, 0.0])
+def test_an_image_that_breaks_later_ends_the_search_with_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory_limit_gib: float
+) -> None:
+    folder = digits_folder(tmp_path / "images")
+    data = {"source": f"imagefolder:{folder}", "memory_limit_gib": memory_limit_gib, "minival_share": 0.2}
+    evaluator = Evaluator(config(tmp_path / "run", data=data, train={"batch_size": 8}, fidelity={"epochs": 1}), 0)
+    for broken in folder.rglob("*.png"):
+        broken.write_bytes(broken.read_bytes()[:40])
+    text = str(config(tmp_path).search_space().backbone)
+    with pytest.raises(RefusedError, match=r"^cannot read image .*\.png: ") as refused:
+        evaluator(Retrain(architecture=text, seed=0, mode="float32-contiguous"), lambda fraction, doing: None)
+    assert "\n" not in str(refused.value)
+
+
+def test_missing_images_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RefusedError, match="nowhere"):
+        Evaluator(config(tmp_path, data={"source": f"imagefolder:{tmp_path / 'nowhere'}"}), 0)
+
+
+def test_a_loss_that_is_not_finite_is_infeasible_and_the_search_goes_on(tmp_path: Path) -> None:
+    train = {"optimizer": "sgd", "lr": 1e30, "warmup_epochs": 0.0}
+    search = config(tmp_path / "run", train=train, trials=2, finalists=0)
+    executor = LocalExecutor(partial(make_evaluator, search))
+    run, ending = run_search(search, observer=Observer(), make_executor=lambda _: executor)
+    assert ending is Ending.COMPLETE
+    assert {record.reason for record in run.records} == {"loss is not finite in epoch 1"}
+
+
+def test_threads_are_shared_by_the_workers(tmp_path: Path) -> None:
+    assert threads_of_worker(config(tmp_path, threads=3)) == 3
+    assert threads_of_worker(config(tmp_path, threads=None, workers=1000)) == 1
+
+
+def test_several_gpus_are_dealt_out_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[str] = []
+
+    class Gpu:
+        kind = "cuda"
+
+    def find(name: str) -> Any:
+        found.append(name)
+        return Gpu()
+
+    monkeypatch.setattr("nas.evaluation.find_device", find)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    for worker in range(3):
+        worker_device("auto", worker)
+    assert [name for name in found if ":" in name] == ["cuda:0", "cuda:1", "cuda:0"]
+    found.clear()
+    worker_device("cuda:1", 0)
+    assert found == ["cuda:1"], "a named device is that device for every worker"
