@@ -217,7 +217,7 @@ class PillowImages(Dataset[tuple[Tensor, int]]):
 def table(comparisons: list[Comparison]) -> Table:
     """One row per comparison."""
     title = f"Short training, {RESOLUTION} px, batch {TrainConfig().batch_size}, images per second"
-    result = Table(title=title, box=box.SIMPLE)
+    result = Table(title=title, box=box.SIMPLE, pad_edge=False)
     for name in ("data", "width", "plain", "ours", "ratio", "quartiles", "A/A", "to 2 workers"):
         result.add_column(name, justify="left" if name == "data" else "right", no_wrap=True)
     for each in comparisons:
@@ -274,7 +274,3 @@ def _visit(loop: Steps, length: int, device: Device, clock: Callable[[], float])
 
 def _quotients(numerators: tuple[float, ...], denominators: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(above / below for above, below in zip(numerators, denominators, strict=True))
-
-
-if __name__ == "__main__":
-    main()
