@@ -17,7 +17,6 @@ from dataclasses import dataclass
 
 import torch
 from PIL import Image
-from rich import box
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -217,7 +216,7 @@ class PillowImages(Dataset[tuple[Tensor, int]]):
 def table(comparisons: list[Comparison]) -> Table:
     """One row per comparison."""
     title = f"Short training, {RESOLUTION} px, batch {TrainConfig().batch_size}, images per second"
-    result = Table(title=title, box=box.SIMPLE, pad_edge=False)
+    result = Table(title=title, box=None, padding=(0, 2, 0, 0))
     for name in ("data", "width", "plain", "ours", "ratio", "quartiles", "A/A", "to 2 workers"):
         result.add_column(name, justify="left" if name == "data" else "right", no_wrap=True)
     for each in comparisons:
