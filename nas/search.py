@@ -29,8 +29,7 @@ from .run_directory import RunDirectory, RunDirectoryError, write_whole
 from .storage import first_line, open_study
 from .study import Ending, StudyLoop
 from .trials import read_preparation, write_preparation
-from .trials_csv import trials_frame
-from .views import write_views
+from .views import trials_frame, write_views
 
 if TYPE_CHECKING:
     import pandas

@@ -1,7 +1,27 @@
-"""Everything in a run directory that is only looked at, refreshed from what the study says."""
+"""What a run directory shows: `trials.csv`, `best.yaml`, `report.html`. Views of the study that nobody reads back."""
 
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from search_spaces.architecture import parse
+from search_spaces.stage_table import stage_rows
+from search_spaces.strict_yaml import dump_yaml
+
+from .leaderboard import Entry, mean_accuracy
+from .reward import Reward
 from .run import Run
-from .trials_csv import write_best, write_trials
+from .run_directory import write_whole
+from .trials import TrialRecord
+
+# Columns of `trials.csv`; the space's parameters follow as params_*.
+COLUMNS = (
+    "number", "state", "architecture", "accuracy", "accuracy_se", "step_time_s", "ratio", "params", "macs", "reward",
+    "reason", "retry_of", "duplicate_of", "seconds", "started", "finished",
+)  # fmt: skip
 
 
 def write_views(run: Run, *, report: bool) -> None:
@@ -19,3 +39,105 @@ def write_views(run: Run, *, report: bool) -> None:
         from .report import write_report
 
         write_report(run, run.directory.report_file)
+
+
+def trials_frame(records: Iterable[TrialRecord], reward: Reward) -> pd.DataFrame:
+    """One row for each trial, in their order; a duplicate has the figures of its original.
+
+    Args:
+        records: Trials of one run.
+        reward: How A, S and P become one number.
+
+    Returns:
+        The columns of `COLUMNS`, then one for each parameter of the space; what a trial does not have is missing.
+    """
+    rows = [_row(record, reward) for record in records]
+    names = dict.fromkeys(name for row in rows for name in row)
+    frame = pd.DataFrame(rows, columns=[*COLUMNS, *(name for name in names if name not in COLUMNS)])
+    whole = ["params", "macs", "retry_of", "duplicate_of"]
+    return frame.astype(dict.fromkeys(whole, "Int64"))
+
+
+def write_trials(records: Iterable[TrialRecord], reward: Reward, path: Path) -> None:
+    """Write `trials.csv`, whole or not at all.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    write_whole(path, trials_frame(records, reward).to_csv(index=False, lineterminator="\n"))
+
+
+def write_best(entry: Entry, run: Run, path: Path | None = None) -> None:
+    """Write an architecture with everything its figures depend on; by default as the run's `best.yaml`.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    text = dump_yaml(_best(entry, run))
+    write_whole(path or run.directory.best_file, text)
+
+
+def _row(record: TrialRecord, reward: Reward) -> dict[str, Any]:
+    candidate, outcome = record.candidate, record.outcome
+    row: dict[str, Any] = {
+        "number": record.number,
+        "state": str(record.state),
+        "architecture": candidate and candidate.architecture,
+        "reason": record.reason,
+        "retry_of": candidate and candidate.retry_of,
+        "duplicate_of": candidate and candidate.duplicate_of,
+        "started": record.started and record.started.isoformat(timespec="milliseconds"),
+        "finished": record.finished and record.finished.isoformat(timespec="milliseconds"),
+        **{f"params_{name}": value for name, value in record.params.items()},
+    }
+    if outcome is None:
+        return row
+    accuracy, accuracy_se = mean_accuracy((outcome.accuracy,))
+    return row | {
+        "accuracy": accuracy,
+        "accuracy_se": accuracy_se,
+        "step_time_s": outcome.step_time_s,
+        "ratio": outcome.step_time.ratio,
+        "params": outcome.params,
+        "macs": outcome.macs,
+        "reward": reward(accuracy=accuracy, step_time_s=outcome.step_time_s, params=outcome.params),
+        "seconds": outcome.seconds,
+    }
+
+
+def _best(entry: Entry, run: Run) -> dict[str, Any]:
+    reward, preparation = run.reward(), run.preparation
+    trainings = _trainings(entry, run)
+    return {
+        "architecture": entry.architecture,
+        "trial": entry.number,
+        "reward": entry.reward,
+        "reward_se": entry.reward_se,
+        "better_than_backbone": entry.better_than_backbone,
+        "accuracy": entry.accuracy,
+        "accuracy_se": entry.accuracy_se,
+        "accuracies": trainings,
+        "step_time_s": entry.step_time_s,
+        "step_time_se": entry.step_time_se,
+        "params": entry.params,
+        "macs": entry.macs,
+        "exponents": {"w": reward.w, "v": reward.v},
+        "references": {"step_time_s": reward.step_time_ref_s, "params": reward.params_ref},
+        "stages": [asdict(row) for row in stage_rows(parse(entry.architecture))],
+        "space": run.config.space,
+        "data": asdict(preparation.data),
+        "seed": run.config.seed,
+        "device": preparation.device,
+        "step_mode": preparation.step_mode,
+    }
+
+
+def _trainings(entry: Entry, run: Run) -> list[dict[str, Any]]:
+    """Every training of the architecture behind an entry: its own, then the further ones."""
+    record = next(record for record in run.records if record.number == entry.number)
+    first = [record.outcome.accuracy] if record.outcome else []
+    further = run.replicates.get(entry.number, {})
+    return [
+        {"seed": training.seed, "accuracy": training.accuracy, "num_images": training.num_images}
+        for training in [*first, *(further[key] for key in sorted(further))]
+    ]

@@ -10,11 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from search_spaces.architecture import Architecture
+from search_spaces.stage_table import stage_rows
 
 from ..comparison import Comparison, Side
 from ..leaderboard import Entry, Verdict
 from ..quantities import count, milliseconds, percent, reward_text
-from ..trials_csv import stage_rows
 
 _VERDICT_STYLES: dict[Verdict | None, str] = {"yes": "green", "no": "red", "undecided": "yellow", None: "dim"}
 _LONGEST_STAGE = 28
@@ -86,11 +86,8 @@ def stage_table(architecture: Architecture) -> Table:
     for name in ("layers", "channels", "stride", "SE", "output"):
         table.add_column(name, justify="right")
     for row in stage_rows(architecture):
-        se = f"{row['se_ratio']:g}" if row["se_ratio"] else "–"
-        size = f"{row['size']}²"
-        table.add_row(
-            row["stage"], row["block"], str(row["layers"]), str(row["channels"]), str(row["stride"]), se, size
-        )
+        se = f"{row.se_ratio:g}" if row.se_ratio else "–"
+        table.add_row(row.stage, row.block, str(row.layers), str(row.channels), str(row.stride), se, f"{row.size}²")
     return table
 
 

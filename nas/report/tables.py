@@ -1,15 +1,14 @@
 """The report's tables: leaderboard, stages, references, what was not judged, and the circumstances."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from search_spaces.architecture import Architecture, parse
+from search_spaces.stage_table import StageRow, stage_rows
 
 from ..comparison import flatten
 from ..leaderboard import Entry
 from ..quantities import count, milliseconds, percent, reward_text
 from ..trials import TrialRecord
-from ..trials_csv import stage_rows
 from .findings import Findings
 from .markup import Markup, breakable, element, table
 from .ribbon import ribbon
@@ -170,10 +169,10 @@ def _stages(architecture: Architecture) -> Markup:
     return table(headers, [_stage_row(row) for row in stage_rows(architecture)], numeric=(2, 3, 4, 5, 6))
 
 
-def _stage_row(row: Mapping[str, Any]) -> tuple[str, ...]:
-    se = f"{row['se_ratio']:g}" if row["se_ratio"] else "–"
-    size = f"{row['size']} × {row['size']}"
-    return row["stage"], row["block"], str(row["layers"]), str(row["channels"]), str(row["stride"]), se, size
+def _stage_row(row: StageRow) -> tuple[str, ...]:
+    se = f"{row.se_ratio:g}" if row.se_ratio else "–"
+    size = f"{row.size} × {row.size}"
+    return row.stage, row.block, str(row.layers), str(row.channels), str(row.stride), se, size
 
 
 def _references(findings: Findings) -> list[Markup]:

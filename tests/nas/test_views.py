@@ -9,8 +9,7 @@ import yaml
 from nas.run import Run
 from nas.storage import load_study
 from nas.trials import State
-from nas.trials_csv import COLUMNS, stage_rows, write_best, write_trials
-from search_spaces import catalog
+from nas.views import COLUMNS, write_best, write_trials
 from search_spaces.architecture import parse
 
 
@@ -86,20 +85,3 @@ def test_best_goes_to_the_run_directory(make_run) -> None:  # type: ignore[no-un
     run = make_run(trials=2, retrain=False)
     write_best(run.leaderboard()[0], run)
     assert run.directory.best_file.read_text(encoding="utf-8").startswith("architecture: stem8-")
-
-
-def test_stage_rows_of_the_published_v2_s() -> None:
-    """arXiv:2104.00298, Table 4, at 300 pixels."""
-    rows = stage_rows(catalog.get("efficientnetv2-s").architecture)
-    table = [(row["block"], row["stride"], row["channels"], row["layers"], row["size"]) for row in rows]
-    assert table == [
-        ("Conv k3", 2, 24, 1, 150),
-        ("Fused-MBConv1 k3", 1, 24, 2, 150),
-        ("Fused-MBConv4 k3", 2, 48, 4, 75),
-        ("Fused-MBConv4 k3", 2, 64, 4, 38),
-        ("MBConv4 k3", 2, 128, 6, 19),
-        ("MBConv6 k3", 1, 160, 9, 19),
-        ("MBConv6 k3", 2, 256, 15, 10),
-        ("Conv k1", 1, 1280, 1, 10),
-    ]
-    assert [row["se_ratio"] for row in rows] == [0, 0, 0, 0, 0.25, 0.25, 0.25, 0]
