@@ -175,7 +175,7 @@ class StudyLoop:
     def _ask(self) -> tuple[optuna.Trial, Candidate]:
         """Take what waits, or a new proposal."""
         seed = derived_seed(self._config.seed, "proposal", self._next_proposal)
-        self._study.sampler = make_sampler(self._config.sampler, seed=seed)
+        self._study.sampler = make_sampler(self._config.sampler, seed=seed, space=self._distributions)
         trial = self._study.ask(self._distributions)
         candidate = candidate_of(trial)
         if candidate is None:

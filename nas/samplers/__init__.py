@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING
 from search_spaces.spelling import did_you_mean
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler
 
 SAMPLER_NAMES = ("tpe", "random", "nsga2")
@@ -21,17 +24,20 @@ def require_sampler(name: str) -> str:
     return name
 
 
-def make_sampler(name: str, *, seed: int) -> "BaseSampler":
+def make_sampler(name: str, *, seed: int, space: "Mapping[str, BaseDistribution]") -> "BaseSampler":
     """Make a fresh sampler for one proposal; what it has learnt is in the study.
+
+    Args:
+        name: One of `SAMPLER_NAMES`.
+        seed: Of this proposal.
+        space: Every parameter with its distribution.
 
     Raises:
         ValueError: If no sampler has this name.
     """
     from optuna import samplers
 
-    require_sampler(name)
-    if name == "random":
-        return samplers.RandomSampler(seed=seed)
-    if name == "nsga2":
-        return samplers.NSGAIISampler(seed=seed)
-    return samplers.TPESampler(seed=seed)
+    from .known_space import KnownSpaceSampler
+
+    kinds = {"tpe": samplers.TPESampler, "random": samplers.RandomSampler, "nsga2": samplers.NSGAIISampler}
+    return KnownSpaceSampler(kinds[require_sampler(name)](seed=seed), space)
