@@ -4,7 +4,7 @@ from typing import get_args
 
 from pydantic import BaseModel, ValidationError
 
-from search_spaces.spelling import did_you_mean
+from search_spaces.messages import did_you_mean
 
 
 def one_line(error: ValidationError, model: type[BaseModel]) -> str:

@@ -3,7 +3,7 @@
 from importlib import resources
 from pathlib import Path
 
-from search_spaces.spelling import did_you_mean
+from search_spaces.messages import did_you_mean
 
 _PACKAGE = "experiments"
 

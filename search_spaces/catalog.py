@@ -3,7 +3,7 @@
 from .catalog_entry import RECIPES, CatalogEntry, PublishedAccuracy
 from .catalog_v1 import EFFICIENTNET
 from .catalog_v2 import EFFICIENTNET_V2
-from .spelling import did_you_mean
+from .messages import did_you_mean
 
 __all__ = ["RECIPES", "CatalogEntry", "PublishedAccuracy", "get", "names"]
 

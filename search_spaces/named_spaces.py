@@ -8,7 +8,7 @@ from .efficientnet_v2 import efficientnet_v2
 from .mnasnet import mnasnet
 from .space import SearchSpace
 from .space_file import read_space
-from .spelling import did_you_mean
+from .messages import did_you_mean
 
 _SPACES: dict[str, Callable[..., SearchSpace]] = {"efficientnetv2": efficientnet_v2, "mnasnet": mnasnet}
 

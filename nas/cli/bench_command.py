@@ -31,7 +31,7 @@ def bench(
 
 
 def _require(found: dict[str, EntryPoint], name: str) -> EntryPoint:
-    from search_spaces.spelling import did_you_mean
+    from search_spaces.messages import did_you_mean
 
     if name not in found:
         raise ValueError(f"no benchmark {name!r}; {did_you_mean(name, list(found))}")

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from search_spaces.spelling import did_you_mean
+from search_spaces.messages import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
