@@ -1,0 +1,1 @@
+"""A training: its settings, learning rate, optimizer and loop."""
