@@ -1,11 +1,11 @@
 """How many images a network classifies correctly, and how sure that figure is."""
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
+from .binomial import binomial_error
 from .data.batches import Batches
 from .device import Device
 from .execution import ExecutionMode
@@ -26,21 +26,6 @@ class Score:
     @property
     def standard_error(self) -> float:
         return binomial_error(self.num_correct, self.num_images)
-
-
-def binomial_error(num_correct: int, num_images: int) -> float:
-    """Standard error of an accuracy, from the number of images it was taken on.
-
-    Half of Wilson's score interval at one deviation: near the binomial √(A (1 − A) ÷ n), but not 0 where all images are
-    right, since a hundred out of a hundred do not prove perfection. Source: E. B. Wilson, Probable Inference, the Law
-    of Succession, and Statistical Inference, 1927.
-
-    >>> round(binomial_error(90, 100), 4), round(binomial_error(100, 100), 4)
-    (0.0301, 0.005)
-    """
-    share = num_correct / num_images
-    variance = share * (1 - share) / num_images + 1 / (4 * num_images**2)
-    return math.sqrt(variance) / (1 + 1 / num_images)
 
 
 def evaluate(

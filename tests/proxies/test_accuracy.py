@@ -1,6 +1,5 @@
 """The accuracy proxy on real images: it learns, repeats itself, and says when a candidate cannot be judged."""
 
-import math
 import weakref
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,7 +14,7 @@ import proxies.accuracy
 from proxies.accuracy import AccuracyProxy, AccuracyResult
 from proxies.data.images import LabelledImages
 from proxies.device import find_device
-from proxies.evaluation import binomial_error, evaluate
+from proxies.evaluation import evaluate
 from proxies.execution import PLAIN, ExecutionMode, parse_mode
 from proxies.infeasible import InfeasibleError
 from proxies.training.config import DataConfig, Fidelity, TrainConfig
@@ -212,16 +211,6 @@ def test_evaluation_equals_a_plain_loop_and_leaves_the_network_in_training() -> 
     score = evaluate(network, judge.data.minival, mode=PLAIN, device=judge.device, **settings)
     assert (score.num_correct, score.num_images) == (correct, total)
     assert network.training
-
-
-@pytest.mark.parametrize(("correct", "total"), [(50, 100), (970, 1000), (3, 287)])
-def test_the_error_is_near_the_binomial_one(correct: int, total: int) -> None:
-    share = correct / total
-    assert binomial_error(correct, total) == pytest.approx(math.sqrt(share * (1 - share) / total), rel=0.06)
-
-
-def test_perfection_on_few_images_is_not_certain() -> None:
-    assert 0 < binomial_error(287, 287) < binomial_error(20, 20)
 
 
 @pytest.mark.gpu
