@@ -15,7 +15,7 @@ def binomial_error(num_correct: float, num_images: int) -> float:
         num_images: Images that were classified, at least 1.
 
     >>> round(binomial_error(90, 100), 4), round(binomial_error(100, 100), 4), round(binomial_error(89.5, 100), 4)
-    (0.0301, 0.005, 0.0307)
+    (0.0301, 0.005, 0.0308)
     """
     share = num_correct / num_images
     variance = share * (1 - share) / num_images + 1 / (4 * num_images**2)

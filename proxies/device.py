@@ -12,11 +12,23 @@ from pathlib import Path
 
 import torch
 
+from search_spaces.messages import first_line
+
 from .execution import Dtype
 from .infeasible import InfeasibleError
 
 _NAME = re.compile(r"auto|cpu|mps|cuda(:(?P<index>[0-9]{1,3}))?")
-_CPU_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "could not create a memory object")
+_OUT_OF_MEMORY = (
+    # the CPU's allocator and oneDNN
+    "can't allocate memory",
+    "not enough memory",
+    "could not create a memory object",
+    # CUDA's driver, cuBLAS and cuDNN, which allocate beside PyTorch
+    "CUDA error: out of memory",
+    "_STATUS_ALLOC_FAILED",
+    "_ALLOCATION_FAILED",
+)
+"""Texts by which a plain RuntimeError is known to be an allocator's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +60,10 @@ class Device:
     torch_device: torch.device
     name: str
     """The hardware, as its driver names it."""
+    lease_name: str
+    """Means the same hardware in every process of this machine, whichever devices the process sees."""
+    seed_generator: Callable[[int], None]
+    """Seed the device's own random generator; no other device's, nor the CPU's."""
     synchronize: Callable[[], None]
     """Wait until everything queued on the device is done; call it before a clock is read."""
     release_memory: Callable[[], None]
@@ -74,13 +90,15 @@ class Device:
 
     @contextmanager
     def seeded(self, seed: int) -> Iterator[None]:
-        """Seed PyTorch's global generators inside the block and restore them after it.
+        """Seed PyTorch's global generators of the CPU and of this device inside the block and restore them after it.
 
         Only for what takes no generator of its own: initial weights and dropout.
         """
         accelerators = [] if self.kind == "cpu" else [self.torch_device]
         with torch.random.fork_rng(accelerators, device_type=self.kind if accelerators else "cuda"):
-            torch.manual_seed(seed)
+            # torch.manual_seed would seed every other accelerator too, which nobody restores.
+            torch.default_generator.manual_seed(seed)
+            self.seed_generator(seed)
             yield
 
     @contextmanager
@@ -101,7 +119,7 @@ class Device:
             traceback.clear_frames(error.__traceback__)
             gc.collect()
             self.release_memory()
-            raise InfeasibleError(f"out of memory on {self.spec}: {_first_line(error)}") from None
+            raise InfeasibleError(f"out of memory on {self.spec}: {first_line(error)}") from None
 
 
 def find_device(name: str = "auto") -> Device:
@@ -134,10 +152,10 @@ def available_kinds() -> tuple[str, ...]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocator failed. The CPU's raises a plain RuntimeError, known by its text only."""
+    """Whether an allocator failed; the CPU's and those of CUDA's libraries are known by their texts only."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in _CPU_OUT_OF_MEMORY)
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
 
 
 def flush_denormals() -> None:
@@ -154,6 +172,8 @@ def _cpu() -> Device:
         kind="cpu",
         torch_device=torch.device("cpu"),
         name=_cpu_name(),
+        lease_name="cpu",
+        seed_generator=_nothing_to_seed,
         synchronize=_nothing_to_do,
         release_memory=_nothing_to_do,
         mixed_dtypes=("bfloat16",),
@@ -169,6 +189,8 @@ def _cuda(index: int) -> Device:
         kind="cuda",
         torch_device=torch_device,
         name=torch.cuda.get_device_name(torch_device),
+        lease_name=_cuda_lease_name(torch_device),
+        seed_generator=functools.partial(_seed_cuda, torch_device),
         synchronize=functools.partial(torch.cuda.synchronize, torch_device),
         release_memory=torch.cuda.empty_cache,
         mixed_dtypes=("bfloat16", "float16"),
@@ -181,11 +203,28 @@ def _mps() -> Device:
         kind="mps",
         torch_device=torch.device("mps"),
         name=_cpu_name(),
+        lease_name="mps",
+        seed_generator=torch.mps.manual_seed,
         synchronize=torch.mps.synchronize,
         release_memory=torch.mps.empty_cache,
         mixed_dtypes=("bfloat16",),
         slow_on_small_maps=False,
     )
+
+
+def _cuda_lease_name(torch_device: torch.device) -> str:
+    """By the GPU's UUID: the index depends on CUDA_VISIBLE_DEVICES."""
+    uuid = getattr(torch.cuda.get_device_properties(torch_device), "uuid", None)
+    return str(torch_device) if uuid is None else f"cuda-{uuid}"
+
+
+def _seed_cuda(torch_device: torch.device, seed: int) -> None:
+    with torch.cuda.device(torch_device):
+        torch.cuda.manual_seed(seed)
+
+
+def _nothing_to_seed(seed: int) -> None:
+    """The CPU's generator is PyTorch's default one."""
 
 
 def _nothing_to_do() -> None:
@@ -201,8 +240,3 @@ def _cpu_name() -> str:
         if match:
             return match[1].strip()
     return platform.processor() or platform.machine()
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:200]

@@ -17,7 +17,7 @@ from filelock import ReadWriteLock
 
 @dataclass(frozen=True, slots=True)
 class DeviceLease:
-    """Leases of one device, by its name ("cpu", "cuda:0")."""
+    """Leases of one device, by its :attr:`~proxies.device.Device.lease_name`."""
 
     device: str
     folder: Path | None = None

@@ -54,7 +54,7 @@ def measure_step_time(
     setting, train = setting or StepTimeSetting(), train or TrainConfig()
     device = device or find_device(setting.device or "auto")
     resolution = setting.resolution or architecture.resolution
-    with _threads(setting.threads), DeviceLease(device.spec).exclusive(), device.out_of_memory_is_infeasible():
+    with _threads(setting.threads), DeviceLease(device.lease_name).exclusive(), device.out_of_memory_is_infeasible():
         if mode is None:
             mode = choose_mode(
                 architecture,

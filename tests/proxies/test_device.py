@@ -6,6 +6,7 @@ import sys
 import time
 import weakref
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -67,6 +68,62 @@ def test_a_seeded_block_repeats_itself_and_leaves_the_generator_as_it_was() -> N
         second = torch.rand(3)
     assert torch.equal(first, second)
     assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_seeded_block_seeds_this_device_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch's own manual_seed seeds every GPU, and only one is restored."""
+    all_gpus: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", all_gpus.append)
+    torch.manual_seed(0)
+    assert all_gpus == [0], "PyTorch does it as ever"
+    this_device: list[int] = []
+    with replace(find_device("cpu"), seed_generator=this_device.append).seeded(7):
+        pass
+    assert (this_device, all_gpus) == ([7], [0])
+
+
+class FakeGpus:
+    """As many GPUs as there are UUIDs visible to this process; None for a PyTorch that tells no UUID."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.visible: list[str | None] = []
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: len(self.visible))
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
+        monkeypatch.setattr(torch.cuda, "get_device_properties", self.properties)
+
+    def properties(self, device: torch.device) -> SimpleNamespace:
+        uuid = self.visible[device.index]
+        return SimpleNamespace() if uuid is None else SimpleNamespace(uuid=uuid)
+
+
+def test_a_gpu_has_the_same_lease_name_whatever_else_is_visible(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus = FakeGpus(monkeypatch)
+    gpus.visible = ["aaaa", "bbbb"]
+    first, second = (find_device(f"cuda:{index}").lease_name for index in (0, 1))
+    gpus.visible = ["bbbb"]  # as under CUDA_VISIBLE_DEVICES=1
+    assert find_device("cuda:0").lease_name == second != first
+
+
+def test_without_a_uuid_the_lease_is_named_as_the_device_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeGpus(monkeypatch).visible = [None, None]
+    assert find_device("cuda:1").lease_name == "cuda:1"
+    assert find_device("cpu").lease_name == "cpu"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported",
+    ],
+)
+def test_allocators_of_cudas_libraries_count_as_well(text: str) -> None:
+    assert is_out_of_memory(RuntimeError(text))
+    assert not is_out_of_memory(ValueError(text))
+    assert not is_out_of_memory(RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"))
 
 
 def test_a_real_failure_of_the_cpu_allocator_is_infeasible() -> None:
@@ -158,3 +215,19 @@ def test_on_cuda_a_seeded_block_seeds_the_device_too() -> None:
         with device.seeded(3):
             draws.append(torch.rand(4, device=device.torch_device).cpu())
     assert torch.equal(*draws)
+
+
+@pytest.mark.gpu
+def test_on_cuda_a_seeded_block_leaves_every_generator_as_it_was() -> None:
+    device = find_device("cuda:0")
+    before = [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
+    with device.seeded(3):
+        torch.rand(4)
+        torch.rand(4, device=device.torch_device)
+    after = [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
+    assert all(map(torch.equal, before, after))
+
+
+@pytest.mark.gpu
+def test_on_cuda_the_lease_is_named_by_the_uuid() -> None:
+    assert str(torch.cuda.get_device_properties(0).uuid) in find_device("cuda:0").lease_name
