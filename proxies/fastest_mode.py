@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from search_spaces.architecture import Architecture
+from search_spaces.messages import first_line
 from search_spaces.network import build
 
 from .device import Device, is_out_of_memory
@@ -29,6 +30,8 @@ initialised networks at 32 pixels, float32 by 1e-5 to 5e-5; an unrelated gradien
 """
 WORTH_ROUNDING = 1.05
 """A dtype of less precision must be faster than float32 by this factor to be chosen."""
+MAX_OVERFLOWS = 16
+"""Halvings of float16's loss scale that are waited for: from 65536, where it begins, down to 1."""
 MAX_ROUNDS = 8
 SHARE_OF_TRAINING = 0.02
 """Part of the planned training that may be spent on measuring, where that is more than the budget."""
@@ -90,7 +93,8 @@ def find_fastest_mode(
 ) -> ModeChoice:
     """Measure each mode in strict alternation with plain float32, so that the machine's drift cancels.
 
-    A mode is correct if its gradients of one step agree with those of plain float32, all of them finite.
+    A mode is correct if its gradients of one step agree with those of plain float32, all of them finite. The first
+    steps of float16 may overflow, which is normal until its loss scale has settled: they are not judged.
 
     Args:
         architecture: A typical candidate.
@@ -116,19 +120,23 @@ def find_fastest_mode(
             network = build(architecture, num_classes=num_classes, in_channels=in_channels)
         return make_training_step(network, config=config or TrainConfig(), mode=mode, device=device)
 
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randn(batch_size, in_channels, resolution, resolution, generator=generator)
-    labels = torch.randint(num_classes, (batch_size,), generator=generator)
-    start = clock()
-    bench = _Bench(
-        images=images.to(device.torch_device),
-        labels=labels.to(device.torch_device),
-        device=device,
-        build_step=build_step or build_real_step,
-        clock=clock,
-    )
+    def choose() -> ModeChoice:
+        """This frame alone holds the batch, so that it goes when memory does not suffice."""
+        generator = torch.Generator().manual_seed(0)
+        images = torch.randn(batch_size, in_channels, resolution, resolution, generator=generator)
+        labels = torch.randint(num_classes, (batch_size,), generator=generator)
+        end = clock() + budget_s
+        bench = _Bench(
+            images=images.to(device.torch_device),
+            labels=labels.to(device.torch_device),
+            device=device,
+            build_step=build_step or build_real_step,
+            clock=clock,
+        )
+        return bench.choose(candidate_modes(device, planned_steps), end, planned_steps)
+
     with device.out_of_memory_is_infeasible():
-        choice = bench.choose(candidate_modes(device, planned_steps), start + budget_s, planned_steps)
+        choice = choose()
     device.release_memory()
     return choice
 
@@ -153,6 +161,20 @@ def gradients(step: Step, images: Tensor, labels: Tensor) -> Tensor:
     flat = torch.cat([grad.float().contiguous().flatten() for grad in grads]).cpu() / step.loss_scale
     step.update()
     return flat
+
+
+def settled_gradients(step: Step, images: Tensor, labels: Tensor) -> Tensor:
+    """Gradients of the first step that does not overflow, or of the last one tried.
+
+    A step that overflows is skipped: it lowers the loss scale and leaves the weights as they are, so that the next one
+    still has the gradients of the first. Where the scale stays, another try would change nothing.
+    """
+    for _ in range(MAX_OVERFLOWS):
+        scale = step.loss_scale
+        gradient = gradients(step, images, labels)
+        if torch.isfinite(gradient).all() or step.loss_scale >= scale:
+            return gradient
+    return gradients(step, images, labels)
 
 
 def gradient_error(gradient: Tensor, reference: Tensor) -> float:
@@ -209,10 +231,10 @@ class _Bench:
         """Build the step of a mode, check its gradients and warm it up; the verdict where it is not correct."""
         try:
             step = self.build_step(mode)
-            error = gradient_error(gradients(step, self.images, self.labels), reference)
+            error = gradient_error(settled_gradients(step, self.images, self.labels), reference)
             self.time(step)
         except RuntimeError as refusal:  # no kernel for the dtype, no compiler, no memory: this mode is not for here
-            return _rejected(mode, None, "out of memory" if is_out_of_memory(refusal) else _first_line(refusal))
+            return _rejected(mode, None, "out of memory" if is_out_of_memory(refusal) else first_line(refusal))
         if not error <= TOLERANCES[mode.dtype]:  # so that NaN is refused too
             return _rejected(mode, error, f"gradients are off by {error:.2g}, allowed {TOLERANCES[mode.dtype]:g}")
         return _Contender(mode=mode, step=step, gradient_error=error)
@@ -254,7 +276,3 @@ def _merit(measured: MeasuredMode) -> float:
 
 def _rejected(mode: ExecutionMode, error: float | None, problem: str) -> MeasuredMode:
     return MeasuredMode(mode=mode, seconds_per_step=None, speedup=None, gradient_error=error, problem=problem)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:200] or type(error).__name__

@@ -22,6 +22,10 @@ from .training_step import make_training_step
 _PLANNED_STEPS = 1_000
 
 
+class DtypeError(ValueError):
+    """No mode of the number format that a setting asks for is correct on the device."""
+
+
 def measure_step_time(
     architecture: Architecture,
     *,
@@ -49,11 +53,30 @@ def measure_step_time(
 
     Raises:
         InfeasibleError: If the step runs out of memory.
+        DtypeError: If the setting's number format does not work on the device.
         ValueError: If the device is not here.
     """
     setting, train = setting or StepTimeSetting(), train or TrainConfig()
     device = device or find_device(setting.device or "auto")
     resolution = setting.resolution or architecture.resolution
+
+    def time_steps(mode: ExecutionMode) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """This frame alone holds the batch and the networks, so that they go when memory does not suffice."""
+        images, labels = _batch(setting.batch_size, in_channels, resolution, num_classes, device)
+
+        def step_of(timed: Architecture) -> Step:
+            network = build(timed, num_classes=num_classes, in_channels=in_channels)
+            step = make_training_step(network, config=train, mode=mode, device=device)
+            return lambda: step(images, labels)
+
+        return time_alternating(
+            step_of(reference or architecture),
+            step_of(architecture),
+            num_pairs=setting.num_pairs,
+            synchronize=device.synchronize,
+            clock=clock,
+        )
+
     with _threads(setting.threads), DeviceLease(device.lease_name).exclusive(), device.out_of_memory_is_infeasible():
         if mode is None:
             mode = choose_mode(
@@ -64,20 +87,7 @@ def measure_step_time(
                 num_classes=num_classes,
                 in_channels=in_channels,
             )
-        images, labels = _batch(setting.batch_size, in_channels, resolution, num_classes, device)
-
-        def step_of(timed: Architecture) -> Step:
-            network = build(timed, num_classes=num_classes, in_channels=in_channels)
-            step = make_training_step(network, config=train, mode=mode, device=device)
-            return lambda: step(images, labels)
-
-        samples, references = time_alternating(
-            step_of(reference or architecture),
-            step_of(architecture),
-            num_pairs=setting.num_pairs,
-            synchronize=device.synchronize,
-            clock=clock,
-        )
+        samples, references = time_steps(mode)
         identity = device.identity()
     device.release_memory()
     return StepTime(
@@ -103,8 +113,10 @@ def choose_mode(
 
     Raises:
         InfeasibleError: If even plain float32 runs out of memory.
-        ValueError: If no mode of that number format is correct on this device.
+        DtypeError: If no mode of that number format is correct on this device, in one line.
     """
+    if setting.dtype not in ("auto", "float32", *device.mixed_dtypes):
+        raise _dtype_error(setting, device, f"not tried on {device.kind}")
     choice = find_fastest_mode(
         architecture,
         device=device,
@@ -119,9 +131,13 @@ def choose_mode(
         return choice.mode
     fitting = [found for found in choice.measured if found.mode.dtype == setting.dtype and found.speedup is not None]
     if not fitting:
-        problems = [found.problem for found in choice.measured if found.mode.dtype == setting.dtype]
-        raise ValueError(f"step_time.dtype {setting.dtype} does not work on {device.name}: {problems[0] or 'unknown'}")
+        problems = [found.problem for found in choice.measured if found.mode.dtype == setting.dtype and found.problem]
+        raise _dtype_error(setting, device, problems[0])
     return max(fitting, key=lambda found: found.speedup or 0.0).mode
+
+
+def _dtype_error(setting: StepTimeSetting, device: Device, problem: str) -> DtypeError:
+    return DtypeError(f"dtype must be one that works on {device.name}, got {setting.dtype}: {problem}")
 
 
 def _batch(

@@ -3,6 +3,7 @@
 import itertools
 import subprocess
 import sys
+import weakref
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -177,6 +178,85 @@ def test_without_memory_for_plain_float32_the_candidate_is_infeasible() -> None:
             TINY, device=find_device("cpu"), batch_size=2, resolution=8, num_classes=2, in_channels=1,
             planned_steps=100, build_step=out_of_memory,
         )  # fmt: skip
+
+
+def test_the_batch_is_released_before_the_verdict() -> None:
+    """The batch must not be held by the frame that turns the error into a verdict."""
+    batches: list[weakref.ref[Tensor]] = []
+    released: list[bool] = []
+
+    class HungryStep(FakeStep):
+        def backward(self, images: Tensor, labels: Tensor) -> Tensor:
+            batches.append(weakref.ref(images))
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    device = replace(find_device("cpu"), release_memory=lambda: released.append(batches[0]() is None))
+
+    with pytest.raises(InfeasibleError):
+        find_fastest_mode(
+            TINY, device=device, batch_size=2, resolution=8, num_classes=2, in_channels=1, planned_steps=100,
+            build_step=lambda mode: HungryStep(Clock(), 1.0, GRADIENT),
+        )  # fmt: skip
+    assert released == [True]
+
+
+@dataclass
+class Float16Step(FakeStep):
+    """Overflows above a loss scale, as float16 does: such a step is skipped and halves the scale."""
+
+    loss_scale: float = 65_536.0
+    largest_scale: float = 65_536.0
+    num_updates: int = 0
+
+    def backward(self, images: Tensor, labels: Tensor) -> Tensor:
+        if self.loss_scale > self.largest_scale:
+            self.network.weight.grad = torch.full((1, 4), float("inf"))
+            return torch.zeros(())
+        # Once the weights have moved, the gradients are others.
+        self.network.weight.grad = self.gradient.view(1, 4) * self.loss_scale * (1 + self.num_updates)
+        return torch.zeros(())
+
+    def update(self) -> None:
+        overflown = not torch.isfinite(self.network.weight.grad).all()
+        self.loss_scale *= 0.5 if overflown else 1.0
+        self.num_updates += not overflown
+        super().update()
+
+
+def choose_with_float16(step: Float16Step) -> ModeChoice:
+    device = replace(find_device("cpu"), mixed_dtypes=("float16",))
+    return find_fastest_mode(
+        TINY, device=device, batch_size=2, resolution=8, num_classes=2, in_channels=1, planned_steps=100, budget_s=1e9,
+        build_step=lambda mode: step if mode == FLOAT16 else FakeStep(step.clock, 1.0, GRADIENT), clock=step.clock,
+    )  # fmt: skip
+
+
+FLOAT16 = ExecutionMode(dtype="float16", channels_last=True)
+
+
+@pytest.mark.parametrize("largest_scale", [65_536.0, 32_768.0, 256.0, 2.0])
+def test_float16_is_judged_when_its_loss_scale_has_settled(largest_scale: float) -> None:
+    choice = choose_with_float16(Float16Step(Clock(), 0.5, GRADIENT, largest_scale=largest_scale))
+    assert choice.mode == FLOAT16
+    judged = next(each for each in choice.measured if each.mode == FLOAT16)
+    assert judged.gradient_error == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        Float16Step(Clock(), 0.5, GRADIENT, largest_scale=0.0),
+        Float16Step(Clock(), 0.5, -GRADIENT, largest_scale=256.0),
+        Float16Step(Clock(), 0.5, GRADIENT * float("nan"), loss_scale=1.0),
+    ],
+    ids=["overflows for ever", "wrong", "not a number"],
+)
+def test_wrong_float16_is_refused_after_a_few_tries(step: Float16Step) -> None:
+    choice = choose_with_float16(step)
+    judged = next(each for each in choice.measured if each.mode == FLOAT16)
+    assert judged.problem is not None
+    assert "gradients are off by" in judged.problem
+    assert choice.mode != FLOAT16
 
 
 def test_gradient_error_is_relative() -> None:

@@ -2,15 +2,23 @@
 
 import threading
 import time
+import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
+import proxies.step_time_measurement
 from proxies.device import find_device
 from proxies.device_lease import DeviceLease
+from proxies.execution import PLAIN, ExecutionMode
+from proxies.fastest_mode import MeasuredMode, ModeChoice
+from proxies.infeasible import InfeasibleError
 from proxies.step_time import StepTime, StepTimeSetting, time_alternating
-from proxies.step_time_measurement import measure_step_time
+from proxies.step_time_measurement import DtypeError, choose_mode, measure_step_time
+from proxies.training.config import TrainConfig
 from search_spaces.architecture import parse
 
 SMALL = parse("stem8-ir_r1_k3_s1_e1_c8-ir_r1_k3_s2_e4_c16_se0.25-head32@32")
@@ -124,6 +132,69 @@ def test_a_real_network_is_timed_with_its_circumstances() -> None:
 def test_the_target_resolution_is_the_settings() -> None:
     setting = StepTimeSetting(batch_size=2, num_pairs=3, resolution=96, dtype="float32")
     assert measure_step_time(SMALL, setting=setting, num_classes=2).resolution == 96
+
+
+def test_a_number_format_that_is_not_tried_here_is_refused_in_one_line() -> None:
+    device = replace(find_device("cpu"), name="Some CPU")
+    message = "dtype must be one that works on Some CPU, got float16: not tried on cpu"
+    with pytest.raises(DtypeError, match=f"^{message}$"):
+        measure_step_time(SMALL, setting=StepTimeSetting(batch_size=2, dtype="float16"), num_classes=2, device=device)
+
+
+def test_a_number_format_that_is_not_correct_is_refused_with_its_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measured(mode: ExecutionMode, speedup: float | None, problem: str | None) -> MeasuredMode:
+        return MeasuredMode(
+            mode=mode, seconds_per_step=speedup, speedup=speedup, gradient_error=None, problem=problem
+        )  # fmt: skip
+
+    rejected = measured(ExecutionMode(dtype="bfloat16"), None, "no kernel")
+    choice = ModeChoice(mode=PLAIN, measured=(measured(PLAIN, 1.0, None), rejected))
+    monkeypatch.setattr(proxies.step_time_measurement, "find_fastest_mode", lambda *args, **settings: choice)
+    device = replace(find_device("cpu"), name="Some CPU")
+    with pytest.raises(DtypeError, match=r"^dtype must be one that works on Some CPU, got bfloat16: no kernel$"):
+        choose_mode(
+            SMALL, setting=StepTimeSetting(dtype="bfloat16"), train=TrainConfig(), device=device,
+            num_classes=2, in_channels=3,
+        )  # fmt: skip
+
+
+def test_the_batch_is_released_before_the_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    batches: list[weakref.ref[Tensor]] = []
+    released: list[bool] = []
+    make_batch = proxies.step_time_measurement._batch
+
+    def remembered_batch(*settings: object) -> tuple[Tensor, Tensor]:
+        images, labels = make_batch(*settings)  # type: ignore[arg-type]
+        batches.append(weakref.ref(images))
+        return images, labels
+
+    def out_of_memory(*steps: object, **settings: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(proxies.step_time_measurement, "_batch", remembered_batch)
+    monkeypatch.setattr(proxies.step_time_measurement, "time_alternating", out_of_memory)
+    device = replace(find_device("cpu"), release_memory=lambda: released.append(batches[0]() is None))
+    setting = StepTimeSetting(batch_size=2, num_pairs=3)
+    with pytest.raises(InfeasibleError, match="out of memory"):
+        measure_step_time(SMALL, setting=setting, mode=PLAIN, num_classes=2, device=device)
+    assert released == [True]
+
+
+def test_the_step_time_is_measured_under_the_lease_of_the_hardware(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: list[str] = []
+
+    class Lease(DeviceLease):
+        def __init__(self, device: str) -> None:
+            names.append(device)
+            super().__init__(device, tmp_path)
+
+    monkeypatch.setattr(proxies.step_time_measurement, "DeviceLease", Lease)
+    device = replace(find_device("cpu"), lease_name="test-of-leases")
+    setting = StepTimeSetting(batch_size=2, num_pairs=3)
+    measure_step_time(SMALL, setting=setting, mode=PLAIN, num_classes=2, device=device)
+    assert names == ["test-of-leases"]
 
 
 def test_sharers_share_and_one_who_measures_is_alone(tmp_path: Path) -> None:
