@@ -20,6 +20,8 @@ from .samplers import SAMPLER_NAMES, require_sampler
 OBJECTIVES = ("accuracy", "step_time", "params")
 Objective = Literal["accuracy", "step_time", "params"]
 
+_FOLDER = "imagefolder:"
+
 # A run directory belongs to one question: these fields may not change when it is resumed.
 FINGERPRINT_FIELDS = (
     "space", "data", "train", "fidelity", "step_time", "objectives", "sampler", "seed", "w", "v",
@@ -41,8 +43,8 @@ class SearchConfig(BaseModel):
     step_time: StepTimeSetting = Field(
         default=StepTimeSetting(), description="The target training whose step is timed."
     )
-    w: float = Field(default=PAPER_W, description="Exponent of step time in the reward.")
-    v: float = Field(default=PAPER_V, description="Exponent of parameters in the reward.")
+    w: float = Field(default=PAPER_W, ge=-10, le=10, description="Exponent of step time in the reward.")
+    v: float = Field(default=PAPER_V, ge=-10, le=10, description="Exponent of parameters in the reward.")
     objectives: tuple[Objective, ...] = Field(
         default=(), strict=False, description="Search a Pareto front of these; empty: maximise the reward."
     )
@@ -93,7 +95,9 @@ class SearchConfig(BaseModel):
 
     def fingerprint(self) -> dict[str, object]:
         """The fields that decide what a run's results mean, as plain data."""
-        return self.model_dump(mode="json", include=set(FINGERPRINT_FIELDS))
+        # How images are read changes nothing that is learnt from them.
+        technical = {"data": {"memory_limit_gib", "num_workers"}}
+        return self.model_dump(mode="json", include=set(FINGERPRINT_FIELDS), exclude=technical)
 
     def to_yaml(self) -> str:
         return dump_yaml(self.model_dump(mode="json"))
@@ -123,6 +127,7 @@ def make_config(
     merged = _located_space(dict(values), folder)
     for key, value in overrides.items():
         _set(merged, key, value)
+    merged = _absolute_images(merged)
     try:
         return SearchConfig.model_validate(merged)
     except ValidationError as error:
@@ -157,6 +162,16 @@ def _located_space(values: dict[str, object], folder: Path) -> dict[str, object]
     space = values.get("space")
     if isinstance(space, str) and space.endswith((".yaml", ".yml")) and (folder / space).is_file():
         values["space"] = str(folder / space)
+    return values
+
+
+def _absolute_images(values: dict[str, object]) -> dict[str, object]:
+    """Name a folder of images from the root, so that the run can be resumed from anywhere."""
+    data = values.get("data")
+    source = data.get("source") if isinstance(data, Mapping) else None
+    if isinstance(data, Mapping) and isinstance(source, str) and source.startswith(_FOLDER):
+        folder = Path(source.removeprefix(_FOLDER)).expanduser().absolute()
+        values["data"] = {**data, "source": f"{_FOLDER}{folder}"}
     return values
 
 

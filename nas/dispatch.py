@@ -71,6 +71,6 @@ def dispatch(
 def _pass_events(source: Source, executor: Executor, running: set[int]) -> None:
     for event in executor.events(_POLL_S):
         if event.task in running:
+            source.handle(event)
             if not isinstance(event, Progress):
                 running.remove(event.task)
-            source.handle(event)

@@ -17,7 +17,17 @@ from proxies.step_time_measurement import choose_mode, measure_step_time
 from search_spaces.architecture import Architecture, parse
 
 from .config import SearchConfig
-from .evaluation_tasks import AccuracyRecord, DataFacts, Evaluation, Inspect, Judge, Preparation, Prepare, Retrain
+from .evaluation_tasks import (
+    AccuracyRecord,
+    DataFacts,
+    Evaluation,
+    Inspect,
+    Inspection,
+    Judge,
+    Preparation,
+    Prepare,
+    Retrain,
+)
 from .executors.interface import RefusedError, Report
 
 
@@ -35,9 +45,11 @@ class Evaluator:
         try:
             self._device = worker_device(config.device, worker)
             self._target = find_device(config.step_time.device) if config.step_time.device else self._device
-            self._proxy = AccuracyProxy(
-                data=config.data, train=config.train, fidelity=config.fidelity, device=self._device
-            )
+            # Reading images is work too, that must not fall into somebody's measurement.
+            with DeviceLease(self._device.lease_name).shared():
+                self._proxy = AccuracyProxy(
+                    data=config.data, train=config.train, fidelity=config.fidelity, device=self._device
+                )
         except ValueError as error:
             raise RefusedError(str(error)) from error
 
@@ -45,17 +57,17 @@ class Evaluator:
         match work:
             case Inspect():
                 return self._inspect()
-            case Prepare(data=data):
-                return self._prepare(data, report)
-            case Judge(architecture=text, seed=seed, mode=mode, step_mode=step_mode):
-                return self._judge(parse(text), seed, mode, step_mode, report)
+            case Prepare(inspection=inspection):
+                return self._prepare(inspection, report)
+            case Judge():
+                return self._judge(work, report)
             case Retrain(architecture=text, seed=seed, mode=mode):
                 return self._train(parse(text), seed, mode, report)
         raise TypeError(f"a worker knows no such task: {work!r}")
 
-    def _inspect(self) -> DataFacts:
+    def _inspect(self) -> Inspection:
         splits = self._proxy.splits
-        return DataFacts(
+        data = DataFacts(
             source=self._config.data.source,
             num_classes=self._proxy.num_classes,
             in_channels=self._proxy.in_channels,
@@ -63,20 +75,26 @@ class Evaluator:
             num_minival=len(splits.minival),
             digest=self._proxy.data_digest,
         )
+        names = dict.fromkeys(f"{device.name} ({device.kind})" for device in (self._device, self._target))
+        return Inspection(data=data, hardware=", ".join(names), device=str(self._device.identity()))
 
-    def _prepare(self, data: DataFacts, report: Report) -> Preparation:
+    def _prepare(self, inspection: Inspection, report: Report) -> Preparation:
         report(0.0, "finding the fastest correct execution mode")
-        with DeviceLease(self._device.spec).exclusive():
+        with DeviceLease(self._device.lease_name).exclusive():
             choice = self._proxy.find_mode(self._backbone)
         step_mode = self._step_mode()
         report(0.5, "measuring the backbone's step time")
-        backbone = self._measure(self._backbone, step_mode)
+        threads = self._config.step_time.threads or torch.get_num_threads()
+        backbone = self._measure(self._backbone, step_mode, threads)
+        data = inspection.data
         return Preparation(
             data=data,
             mode=str(choice.mode),
             step_mode=str(step_mode),
             mode_seconds=_mode_seconds(choice),
-            device=str(self._device.identity()),
+            hardware=inspection.hardware,
+            device=inspection.device,
+            step_threads=threads,
             step_time_ref_s=backbone.median_s,
             params_ref=count_params(self._backbone, data.num_classes, data.in_channels),
             training_seconds=self._proxy.planned_steps * _mode_seconds(choice)[str(choice.mode)],
@@ -84,7 +102,7 @@ class Evaluator:
 
     def _step_mode(self) -> ExecutionMode:
         try:
-            with DeviceLease(self._target.spec).exclusive():
+            with DeviceLease(self._target.lease_name).exclusive():
                 return choose_mode(
                     self._backbone,
                     setting=self._config.step_time,
@@ -96,18 +114,18 @@ class Evaluator:
         except ValueError as error:
             raise RefusedError(str(error)) from error
 
-    def _judge(self, architecture: Architecture, seed: int, mode: str, step_mode: str, report: Report) -> Evaluation:
-        start = time.monotonic()
+    def _judge(self, work: Judge, report: Report) -> Evaluation:
+        start, architecture = time.monotonic(), parse(work.architecture)
         report(0.0, "step time")
-        step_time = self._measure(architecture, parse_mode(step_mode))
-        accuracy = self._train(architecture, seed, mode, report)
+        step_time = self._measure(architecture, parse_mode(work.step_mode), work.step_threads)
+        accuracy = self._train(architecture, work.seed, work.mode, report)
         return Evaluation(accuracy=accuracy, step_time=step_time, seconds=time.monotonic() - start)
 
-    def _measure(self, architecture: Architecture, mode: ExecutionMode) -> StepTime:
+    def _measure(self, architecture: Architecture, mode: ExecutionMode, threads: int) -> StepTime:
         return measure_step_time(
             architecture,
             reference=self._backbone,
-            setting=self._config.step_time,
+            setting=self._config.step_time.model_copy(update={"threads": threads}),
             train=self._config.train,
             mode=mode,
             num_classes=self._proxy.num_classes,
@@ -119,7 +137,7 @@ class Evaluator:
         self._proxy.mode = parse_mode(mode)
         epochs = self._config.fidelity.epochs
         try:
-            with DeviceLease(self._device.spec).shared():
+            with DeviceLease(self._device.lease_name).shared():
                 result = self._proxy.evaluate(
                     architecture,
                     seed=seed,
@@ -131,14 +149,17 @@ class Evaluator:
 
 
 def worker_device(name: str, worker: int) -> Device:
-    """The device of a worker: with several GPUs, "auto" and "cuda" pin one to each worker in turn.
+    """The device of a worker, made this process's own: with several GPUs, "auto" and "cuda" deal them out in turn.
 
     Raises:
         ValueError: If there is no such device here.
     """
     device = find_device(name)
     if device.kind == "cuda" and name in ("auto", "cuda"):
-        return find_device(f"cuda:{worker % torch.cuda.device_count()}")
+        device = find_device(f"cuda:{worker % torch.cuda.device_count()}")
+    if device.kind == "cuda":
+        # Pinned memory and the allocator's cache would open a context on the first GPU otherwise.
+        torch.cuda.set_device(device.torch_device)
     return device
 
 

@@ -24,6 +24,17 @@ class DataFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Inspection:
+    """What every start of a search looks at, so that a run is not resumed with other images or on another machine."""
+
+    data: DataFacts
+    hardware: str
+    """Of the devices that train and that are timed."""
+    device: str
+    """Hardware and software of the device that trains, as one text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Preparation:
     """What is found out once, before the first candidate, and holds for the whole run."""
 
@@ -34,7 +45,12 @@ class Preparation:
     """That of the step that is timed, in the number format that was asked for."""
     mode_seconds: Mapping[str, float]
     """Seconds of a training step of the backbone in each mode that was tried and correct."""
+    hardware: str
+    """Of the devices that train and that are timed; S of other hardware would not compare."""
     device: str
+    """Hardware and software of the device that trains, as one text."""
+    step_threads: int
+    """CPU threads of every timed step, however many workers there are later."""
     step_time_ref_s: float
     """S of the backbone, seconds: what a candidate's ratio is multiplied by."""
     params_ref: int
@@ -73,14 +89,14 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspect:
-    """Look at the images; the result is `DataFacts`."""
+    """Look at the images and the machine; the result is an `Inspection`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepare:
     """Find the execution mode and measure the backbone; the result is a `Preparation`."""
 
-    data: DataFacts
+    inspection: Inspection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +109,8 @@ class Judge:
     """Execution mode of the training."""
     step_mode: str
     """Execution mode of the step that is timed."""
+    step_threads: int
+    """CPU threads of that step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

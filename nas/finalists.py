@@ -7,11 +7,11 @@ import optuna
 
 from .config import SearchConfig
 from .evaluation_tasks import AccuracyRecord, Preparation, Retrain
-from .executors.interface import Died, Done, Event, Progress, Refused, RefusedError
+from .executors.interface import Died, Done, Event, Infeasible, Progress, Refused, RefusedError
 from .leaderboard import Entry
 from .observer import Observer
 from .seeds import derived_seed
-from .trials import read_replicates, write_replicate
+from .trials import known_replicates, write_failed_replicate, write_replicate
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,8 @@ def planned_replicates(entries: Sequence[Entry], config: SearchConfig) -> list[R
 class FinalistLoop:
     """Trains what is planned and not there yet: a source of tasks for `dispatch`.
 
-    A training that turns out infeasible, or dies too often, is left out; the leader then stands on fewer trainings.
+    A training that turns out infeasible, or dies too often, is recorded as such and left out of the mean; the leader
+    then stands on fewer trainings, as its entry says.
     """
 
     def __init__(
@@ -56,18 +57,17 @@ class FinalistLoop:
         preparation: Preparation,
         observer: Observer,
     ) -> None:
-        known = read_replicates(study)
+        known = known_replicates(study)
         self._study, self._config, self._preparation, self._observer = study, config, preparation, observer
-        self._missing = [plan for plan in planned if plan.replicate not in known.get(plan.number, {})]
+        self._missing = [plan for plan in planned if (plan.number, plan.replicate) not in known]
         self._queue = list(range(len(self._missing)))
         self._deaths = [0] * len(self._missing)
-        self._ended = 0
+        self._fractions = [0.0] * len(self._missing)
 
     def next_task(self) -> tuple[int, object] | None:
         if not self._queue:
             return None
         task = self._queue.pop(0)
-        self._observer.retraining(self._ended, len(self._missing))
         plan = self._missing[task]
         seed = derived_seed(self._config.seed, plan.architecture, plan.replicate)
         return task, Retrain(architecture=plan.architecture, seed=seed, mode=self._preparation.mode)
@@ -79,18 +79,25 @@ class FinalistLoop:
             RefusedError: If a worker finds that the user has to act.
         """
         match event:
-            case Progress():
-                return
+            case Progress(task=task, fraction=fraction):
+                self._fractions[task] = fraction
             case Refused(reason=reason):
                 raise RefusedError(reason)
             case Died(task=task) if self._deaths[task] < self._config.max_retries:
                 self._deaths[task] += 1
                 self._queue.append(task)
-                return
+                self._fractions[task] = 0.0
+            case Died(task=task, reason=reason) | Infeasible(task=task, reason=reason):
+                plan = self._missing[task]
+                write_failed_replicate(self._study, plan.number, plan.replicate, reason)
+                self._fractions[task] = 1.0
             case Done(task=task, result=AccuracyRecord() as accuracy):
-                write_replicate(self._study, self._missing[task].number, self._missing[task].replicate, accuracy)
-        self._ended += 1
-        self._observer.retraining(self._ended, len(self._missing))
+                plan = self._missing[task]
+                write_replicate(self._study, plan.number, plan.replicate, accuracy)
+                self._fractions[task] = 1.0
+            case Done(result=result):
+                raise TypeError(f"an accuracy was expected, got {type(result).__name__}")
+        self._observer.retraining(sum(self._fractions), len(self._missing))
 
     def abandon(self, task: int) -> None:
         """Nothing is owed in the study: what is missing is planned again when the search goes on."""

@@ -6,14 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from proxies.binomial import binomial_error
+
 from .evaluation_tasks import AccuracyRecord
 from .reward import Reward
 from .trials import TrialRecord
 
 Verdict = Literal["yes", "no", "undecided"]
 
-# Two-sided 95 %.
-_Z95 = 1.96
+Z95 = 1.96
+"""Deviations of a two-sided interval of 95 %."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +72,10 @@ def leaderboard(
         for record in judged
     ]
     backbone = next((entry for entry in entries if entry.is_backbone), None)
-    weakest = min((entry.reward for entry in entries if entry.num_trainings > 1 and entry is not backbone), default=0.0)
+    retrained = [entry for entry in entries if entry.num_trainings > 1]
     # The backbone is retrained as a yardstick, not for being a leader.
-    leads = {entry.number for entry in entries if entry.num_trainings > 1 and entry.reward >= weakest}
+    weakest = min((entry.reward for entry in retrained if entry is not backbone), default=math.inf)
+    leads = {entry.number for entry in retrained if entry.reward >= weakest}
     entries.sort(key=lambda entry: (entry.number not in leads, -entry.reward, entry.number))
     return [
         replace(
@@ -92,7 +95,7 @@ def compare(entry: Entry, other: Entry) -> Verdict:
     of "undecided".
     """
     difference = entry.reward - other.reward
-    if abs(difference) <= _Z95 * math.hypot(entry.reward_se, other.reward_se):
+    if abs(difference) <= Z95 * math.hypot(entry.reward_se, other.reward_se):
         return "undecided"
     return "yes" if difference > 0 else "no"
 
@@ -100,17 +103,15 @@ def compare(entry: Entry, other: Entry) -> Verdict:
 def mean_accuracy(trainings: Sequence[AccuracyRecord], between: float = 0.0) -> tuple[float, float]:
     """Mean accuracy of trainings of one architecture on the same images, and its standard error.
 
-    Two errors add: that of a finite set of images, A(1 - A)/n, which further trainings do not lower, and that of the
-    training seed, which they do. With every image right or wrong the first would be 0; it is taken at half an image,
-    so that an accuracy of 100 % is not called exact.
+    Two errors add: that of a finite set of images, which further trainings do not lower, and that of the training seed,
+    which they do.
 
     Args:
         trainings: Of one architecture, at least one.
         between: Variance between trainings that differ in their seed only; see `variance_between_trainings`.
     """
     mean, images = statistics.mean(training.accuracy for training in trainings), trainings[0].num_images
-    bounded = min(max(mean, 0.5 / images), 1 - 0.5 / images)
-    return mean, math.sqrt(bounded * (1 - bounded) / images + between / len(trainings))
+    return mean, math.hypot(binomial_error(mean * images, images), math.sqrt(between / len(trainings)))
 
 
 def variance_between_trainings(groups: Iterable[Sequence[AccuracyRecord]]) -> float:

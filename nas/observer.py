@@ -25,8 +25,8 @@ class Observer:
     def finished(self, record: TrialRecord, reward: float | None, *, judged: int) -> None:
         """An attempt ended; ``judged`` candidates have a verdict now. The reward is None without a verdict."""
 
-    def retraining(self, done: int, total: int) -> None:
-        """The leaders are being trained again."""
+    def retraining(self, done: float, total: int) -> None:
+        """The leaders are being trained again; ``done`` of ``total`` trainings, in fractions."""
 
     def draining(self, running: int) -> None:
         """The search was asked to stop and waits a moment for what is running."""

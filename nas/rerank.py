@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from .leaderboard import Entry, compare
+from .leaderboard import Z95, Entry, compare
 from .reward import PAPER_V, PAPER_W, Reward
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 # Exponents of the map: from "cost does not matter" to four times the paper's, in steps of an eighth of the paper's.
 NUM_STEPS = 33
 MAX_MULTIPLE = 4.0
-_Z95 = 1.96
 
 
 def rerank(run: "Run", w: float, v: float) -> list[Entry]:
@@ -117,7 +116,7 @@ def _winning_places(
     held = np.where(retrained, rewards, -np.inf).argmax(axis=-1)
     lead = _pick(rewards, best) - _pick(rewards, held)
     noise = np.hypot(_pick(errors, best), _pick(errors, held))
-    return np.where(lead > _Z95 * noise, best, held)
+    return np.where(lead > Z95 * noise, best, held)
 
 
 def _pick(values: NDArray[np.float64], places: NDArray[np.intp]) -> NDArray[np.float64]:

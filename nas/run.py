@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from search_spaces.messages import first_line
+
 from .config import SearchConfig, read_config
 from .evaluation_tasks import AccuracyRecord, Preparation
 from .leaderboard import Entry, leaderboard
 from .reward import Reward
 from .run_directory import RunDirectory, RunDirectoryError
-from .storage import first_line, load_study
+from .storage import load_study
 from .trials import TrialRecord, read_preparation, read_records, read_replicates
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, TypeVar
@@ -14,10 +15,12 @@ from typing import TYPE_CHECKING, TypeVar
 import optuna
 from optuna.exceptions import StorageInternalError
 
+from search_spaces.messages import first_line
+
 from .config import SearchConfig
 from .dispatch import dispatch
 from .environment import describe_environment
-from .evaluation_tasks import DataFacts, Inspect, Preparation, Prepare, Work, make_evaluator
+from .evaluation_tasks import Inspect, Inspection, Preparation, Prepare, Work, make_evaluator
 from .executors.interface import Died, Done, Event, Executor, Infeasible, Progress, Refused, RefusedError
 from .executors.local import LocalExecutor
 from .finalists import FinalistLoop, planned_replicates
@@ -26,7 +29,7 @@ from .observer import Observer
 from .recovery import recover
 from .run import Run, read_run
 from .run_directory import RunDirectory, RunDirectoryError, write_whole
-from .storage import first_line, open_study
+from .storage import open_study
 from .study import Ending, StudyLoop
 from .trials import read_preparation, write_preparation
 from .views import trials_frame, write_views
@@ -91,7 +94,8 @@ def run_search(
         finally:
             executor.close()
         run = read_run(directory.path)
-        write_views(run, report=True)
+        # Whoever interrupts a search wants it to end, and the report of a running one is a command away.
+        write_views(run, report=ending is not Ending.INTERRUPTED)
         observer.ended(run.leaderboard(), ending)
     return run, ending
 
@@ -119,34 +123,46 @@ class _Session:
             records=records,
             observer=self.observer,
             on_told=_Throttle(partial(refresh_views, self.directory), _REFRESH_S),
+            log_death=self._log_death,
             stop_requested=self.stop_requested,
         )
         self.observer.prepared(
             preparation, judged=loop.judged, trials=self.config.trials, workers=self.executor.capacity
         )
-        came_to_end = self._dispatch(loop)
-        ending = loop.ending if came_to_end else Ending.INTERRUPTED
-        if ending in (Ending.COMPLETE, Ending.EXHAUSTED) and not self._retrain(preparation):
+        ending = loop.ending if self._dispatch(loop) else Ending.INTERRUPTED
+        if ending is not Ending.INTERRUPTED and not self._retrain(preparation):
             return Ending.INTERRUPTED
         return ending
 
     def _prepare(self) -> Preparation:
         """Look at the images; find mode and reference, unless an earlier start has."""
         self.observer.preparing("reading the images")
-        data = self._one(Inspect(), DataFacts)
+        inspection = self._one(Inspect(), Inspection)
+        environment = describe_environment(inspection.device)
+        write_whole(self.directory.environment_file, json.dumps(environment, indent=2))
         known = read_preparation(self.study)
         if known is not None:
-            if known.data != data:
-                raise RunDirectoryError(
-                    f"the images of {data.source} have changed since {self.directory.path} was started"
-                )
+            self._require_same_world(known, inspection)
             return known
         self.observer.preparing("measuring this machine")
-        preparation = self._one(Prepare(data=data), Preparation)
+        preparation = self._one(Prepare(inspection=inspection), Preparation)
         write_preparation(self.study, preparation)
-        environment = describe_environment(preparation.device)
-        write_whole(self.directory.environment_file, json.dumps(environment, indent=2))
         return preparation
+
+    def _require_same_world(self, known: Preparation, now: Inspection) -> None:
+        if known.data != now.data:
+            raise RunDirectoryError(
+                f"the images of {now.data.source} have changed since {self.directory.path} was started"
+            )
+        if known.hardware != now.hardware:
+            raise RunDirectoryError(
+                f"{self.directory.path} was started on {known.hardware}, now on {now.hardware}: "
+                "step times would not compare (take another --out)"
+            )
+
+    def _log_death(self, number: int, death: Died) -> None:
+        with self.directory.errors_file.open("a", encoding="utf-8") as file:
+            file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} trial {number}: {death.reason}\n{death.traceback}\n")
 
     def _retrain(self, preparation: Preparation) -> bool:
         run = read_run(self.directory.path)

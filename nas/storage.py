@@ -7,9 +7,11 @@ from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from sqlalchemy.exc import SQLAlchemyError
 
+from search_spaces.messages import first_line
+
 from .config import SearchConfig
 from .run_directory import RunDirectory, RunDirectoryError
-from .trials import read_fingerprint, write_fingerprint
+from .trials import forget_preparation, read_fingerprint, write_fingerprint
 
 _STUDY_NAME = "search"
 # SQLite's own patience with a lock; Optuna's dashboard and our readers may hold one for a moment.
@@ -49,17 +51,14 @@ def open_study(directory: RunDirectory, config: SearchConfig) -> optuna.Study:
     except (SQLAlchemyError, AssertionError, RuntimeError) as error:
         raise RunDirectoryError(f"cannot use {directory.study_file}: {first_line(error)}") from None
     started_with = read_fingerprint(study)
-    if started_with is None:
-        write_fingerprint(study, config.fingerprint())
+    if started_with is None or not study.get_trials(deepcopy=False):
+        # Nothing has been judged: a mistake in the first attempt, such as a misspelt folder, may be mended.
+        if started_with != config.fingerprint():
+            write_fingerprint(study, config.fingerprint())
+            forget_preparation(study)
     else:
         _require_same(started_with, config, directory.path)
     return study
-
-
-def first_line(error: BaseException) -> str:
-    """The gist of an error, for a message of one line."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
 
 
 def _open(path: Path) -> RDBStorage:

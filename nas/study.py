@@ -38,6 +38,8 @@ from .trials import (
 )
 
 MAX_DUPLICATES_IN_A_ROW = 100
+MAX_FOLLOWERS = 10
+"""Proposals that may wait for the verdicts of running ones; beyond, a worker idles until the sampler knows more."""
 
 
 class Ending(StrEnum):
@@ -73,6 +75,7 @@ class StudyLoop:
         records: Sequence[TrialRecord],
         observer: Observer,
         on_told: Callable[[], None] = lambda: None,
+        log_death: Callable[[int, Died], None] = lambda number, death: None,
         stop_requested: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -85,21 +88,23 @@ class StudyLoop:
             records: The study's trials.
             observer: Is told what happens.
             on_told: Called after each verdict, to refresh what people look at.
+            log_death: Called with a trial's number and its death, which may hold a traceback.
             stop_requested: Whether somebody asked to stop.
             clock: Monotonic seconds; the time-out counts from now.
         """
         self._study, self._config, self._space, self._preparation = study, config, space, preparation
-        self._observer, self._on_told, self._stop_requested, self._clock = observer, on_told, stop_requested, clock
+        self._observer, self._on_told, self._log_death = observer, on_told, log_death
+        self._stop_requested, self._clock = stop_requested, clock
         self._reward = Reward(
             w=config.w, v=config.v, step_time_ref_s=preparation.step_time_ref_s, params_ref=preparation.params_ref
         )
         self._deadline = clock() + (config.timeout_s or math.inf)
         self._distributions = distributions(space)
         self._verdicts = {r.candidate.architecture: r for r in records if r.is_judged and r.candidate}
-        self._next_proposal = 1 + max((r.candidate.proposal or 0 for r in records if r.candidate), default=-1)
+        self._next_proposal = _next_proposal(records)
         self._waiting = sum(record.state is State.WAITING for record in records)
         self._running: dict[int, _Attempt] = {}
-        self._duplicates_in_a_row = 0
+        self._duplicates_in_a_row = _duplicates_at_the_end(records)
         if self._next_proposal == 0:
             self._enqueue_backbone()
 
@@ -124,7 +129,6 @@ class StudyLoop:
             if candidate.duplicate_of is None:
                 self._duplicates_in_a_row = 0
                 return self._start(trial, candidate)
-            self._duplicates_in_a_row += 1
             self._give_known_verdict(trial, candidate)
         return None
 
@@ -162,11 +166,12 @@ class StudyLoop:
         self._next_proposal, self._waiting = 1, self._waiting + 1
 
     def _may_ask(self) -> bool:
-        if self._clock() >= self._deadline:
+        if self._clock() >= self._deadline or self.judged + len(self._running) >= self._config.trials:
             return False
         if self._waiting:
             return True
-        return self.judged + len(self._running) < self._config.trials and not self._is_exhausted
+        followers = sum(len(attempt.followers) for attempt in self._running.values())
+        return followers < MAX_FOLLOWERS and not self._is_exhausted
 
     @property
     def _is_exhausted(self) -> bool:
@@ -204,6 +209,7 @@ class StudyLoop:
         if verdict is None and candidate.duplicate_of is not None:
             self._running[candidate.duplicate_of].followers.append(trial)
             return
+        self._duplicates_in_a_row += 1
         tell_duplicate(self._study, trial, self._values(verdict.outcome) if verdict and verdict.outcome else None)
 
     def _start(self, trial: optuna.Trial, candidate: Candidate) -> tuple[int, Judge]:
@@ -214,11 +220,12 @@ class StudyLoop:
             seed=derived_seed(self._config.seed, candidate.architecture, 0),
             mode=self._preparation.mode,
             step_mode=self._preparation.step_mode,
+            step_threads=self._preparation.step_threads,
         )
 
     def _judge(self, attempt: _Attempt, evaluation: Evaluation) -> None:
         outcome = self._outcome(parse(attempt.candidate.architecture), evaluation)
-        # A ratio or accuracy that is no number must never reach Optuna, which would call infinity its best value.
+        # What is no number must never reach Optuna, which would call infinity its best value.
         if not (math.isfinite(outcome.step_time_s) and outcome.step_time_s > 0):
             self._declare_infeasible(attempt, f"step time is not positive and finite: {outcome.step_time_s}")
             return
@@ -232,6 +239,7 @@ class StudyLoop:
 
     def _bury(self, attempt: _Attempt, death: Died) -> None:
         """Let an attempt that died be made again, unless it has died too often."""
+        self._log_death(attempt.trial.number, death)
         died_before = deaths(attempt.candidate, read_records(self._study))
         if died_before >= self._config.max_retries:
             self._declare_infeasible(attempt, f"died {died_before + 1} times, last: {death.reason}")
@@ -291,3 +299,28 @@ class StudyLoop:
     def _reward_of(self, outcome: Outcome) -> float:
         accuracy = outcome.accuracy.accuracy
         return self._reward(accuracy=accuracy, step_time_s=outcome.step_time_s, params=outcome.params)
+
+
+def _next_proposal(records: Sequence[TrialRecord]) -> int:
+    """The first index that no proposal has used up.
+
+    A duplicate whose driver died before it was told has left the sampler nothing: it is proposed again.
+    """
+    spent = [
+        record.candidate.proposal
+        for record in records
+        if record.candidate is not None
+        and record.candidate.proposal is not None
+        and (record.candidate.duplicate_of is None or record.state is not State.FAILED)
+    ]
+    return 1 + max(spent, default=-1)
+
+
+def _duplicates_at_the_end(records: Sequence[TrialRecord]) -> int:
+    """How many of the newest proposals in a row were known, so that an exhausted search is so when it is resumed."""
+    count = 0
+    for record in reversed(records):
+        if record.candidate is None or record.candidate.duplicate_of is None:
+            break
+        count += 1
+    return count

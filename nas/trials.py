@@ -4,7 +4,7 @@ Optuna's SQLite file is the single source of truth. A trial's value is the sampl
 what is stored, so that the reward can be computed again for other exponents.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -175,6 +175,11 @@ def write_preparation(study: optuna.Study, preparation: Preparation) -> None:
     study.set_user_attr(_PREPARATION, _PREPARATIONS.dump_python(preparation, mode="json"))
 
 
+def forget_preparation(study: optuna.Study) -> None:
+    """Let it be prepared anew, because another question is asked; Optuna can change an attribute, not remove it."""
+    study.set_user_attr(_PREPARATION, None)
+
+
 def read_preparation(study: optuna.Study) -> Preparation | None:
     written = study.user_attrs.get(_PREPARATION)
     return None if written is None else _PREPARATIONS.validate_python(written)
@@ -185,15 +190,31 @@ def write_replicate(study: optuna.Study, number: int, replicate: int, accuracy: 
     study.set_user_attr(f"{_REPLICATE}:{number}:{replicate}", _ACCURACIES.dump_python(accuracy, mode="json"))
 
 
+def write_failed_replicate(study: optuna.Study, number: int, replicate: int, reason: str) -> None:
+    """Record that a further training came to nothing, so that it is not tried at every start."""
+    study.set_user_attr(f"{_REPLICATE}:{number}:{replicate}", {_REASON: reason})
+
+
+def known_replicates(study: optuna.Study) -> set[tuple[int, int]]:
+    """Trial number and replicate of every further training that was dealt with, whatever became of it."""
+    return {place for place, _ in _replicates(study)}
+
+
 def read_replicates(study: optuna.Study) -> dict[int, dict[int, AccuracyRecord]]:
     """Further trainings by trial number and replicate (1, 2 …)."""
     found: dict[int, dict[int, AccuracyRecord]] = {}
+    for (number, replicate), value in _replicates(study):
+        if _REASON not in value:
+            found.setdefault(number, {})[replicate] = _ACCURACIES.validate_python(value)
+    return found
+
+
+def _replicates(study: optuna.Study) -> Iterator[tuple[tuple[int, int], dict[str, Any]]]:
     for key, value in study.user_attrs.items():
         kind, _, place = key.partition(":")
         if kind == _REPLICATE:
             number, replicate = map(int, place.split(":"))
-            found.setdefault(number, {})[replicate] = _ACCURACIES.validate_python(value)
-    return found
+            yield (number, replicate), value
 
 
 def _read(trial: FrozenTrial) -> TrialRecord:

@@ -92,7 +92,7 @@ def measure(
 
         found = find_device(device)
     from proxies.infeasible import InfeasibleError
-    from proxies.step_time_measurement import measure_step_time
+    from proxies.step_time_measurement import DtypeError, measure_step_time
 
     try:
         measured = measure_step_time(
@@ -103,6 +103,8 @@ def measure(
             in_channels=in_channels,
             device=found,
         )
+    except DtypeError as error:
+        fail(error)
     except InfeasibleError as error:
         fail(error.reason, 1)
     low, high = measured.samples_quartiles_s

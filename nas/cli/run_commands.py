@@ -26,7 +26,9 @@ def report(
 
     with usage_errors():
         run = read_run(directory)
-    path = out or run.directory.report_file
+        path = out or run.directory.report_file
+        if not path.parent.is_dir():
+            raise ValueError(f"no such folder for the report: {path.parent}")
     write_report(run, path)
     print(path)
 

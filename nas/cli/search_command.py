@@ -69,8 +69,8 @@ def _read(recipe: str | None, overrides: dict[str, object], settings: list[str])
     out = overrides.get("out")
     if isinstance(out, Path) and RunDirectory(out).is_started:
         return read_config(RunDirectory(out).config_file, overrides)
-    if not overrides:
-        raise ValueError("name a recipe (nas search --list), or give --space, --data and --out")
+    if not {"space", "data.source"} & overrides.keys():
+        raise ValueError("name a recipe (nas search --list), or give --space or --data")
     return make_config({}, overrides)
 
 

@@ -71,11 +71,12 @@ class SearchDisplay(Observer):
         if judged:
             self._print(f"resuming {self._config.out}: {judged} of {trials} candidates are judged")
         left = max(0, trials - judged)
+        again = (self._config.finalists + 1) * self._config.finalist_seeds if self._config.finalists else 0
         each = self._seconds_of_a_candidate(preparation)
         if left:
             self._print(
-                f"{left} candidates × about {duration(each)} with {workers} worker{'s' * (workers > 1)}: "
-                f"about {duration(left * each / workers)}"
+                f"{left} candidates and {again} trainings of the leaders × at most about {duration(each)}, "
+                f"{workers} at once: about {duration((left + again) * each / workers)}"
             )
         self._judged = judged
         self._progress.update(self._whole, description="trials", total=trials, completed=judged)
@@ -100,7 +101,7 @@ class SearchDisplay(Observer):
             self._print(self._line(record, reward))
         self._refresh()
 
-    def retraining(self, done: int, total: int) -> None:
+    def retraining(self, done: float, total: int) -> None:
         if total:
             self._progress.update(
                 self._whole, description="training the leaders again", completed=done, total=total, note=""

@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from proxies.infeasible import InfeasibleError
+from search_spaces.messages import first_line
 
 from .interface import Died, Done, Evaluate, Event, Infeasible, Progress, Refused, RefusedError
 
@@ -97,6 +98,8 @@ class _Worker:
             event: Event = self.pipe.recv()
         except (EOFError, OSError):
             event = Died(task, self._death())
+        if isinstance(event, Died):
+            # After an error that nobody foresaw nothing there can be trusted, a CUDA context least of all.
             self.end()
         if not isinstance(event, Progress):
             self.task = None
@@ -120,40 +123,51 @@ class _Worker:
 
 def _work(pipe: Connection, factory: Factory, index: int) -> None:
     """A worker's life: receive a task, evaluate it, send what became of it."""
-    # Ctrl-C reaches the whole process group; the driver alone decides what becomes of a running task.
+    # Signals reach the whole process group; the driver alone decides what becomes of a running task, and it kills.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    # We were spawned, and would spawn our own children too, which read images: seconds for each, where a fork suffices.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # We were spawned, and would spawn our own children too: seconds for each, where the platform's default suffices
+    # for processes that only read images.
     multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
     threading.Thread(target=_die_with_driver, daemon=True).start()
-    evaluate: Evaluate | None = None
+    make = _deferred(factory, index)
     while True:
         try:
             task, work = pipe.recv()
         except EOFError:
             return
-        evaluate, event = _evaluate(evaluate, factory, index, pipe, task, work)
+        event = _evaluate(make, pipe, task, work)
         with contextlib.suppress(BrokenPipeError):  # the driver has stopped this task and is about to kill us
             pipe.send(event)
 
 
-def _evaluate(
-    evaluate: Evaluate | None, factory: Factory, index: int, pipe: Connection, task: int, work: object
-) -> tuple[Evaluate | None, Event]:
+def _deferred(factory: Factory, index: int) -> Callable[[], Evaluate]:
+    """Make the evaluation now, while the driver is still starting, and tell of an error with the first task."""
+    try:
+        evaluate = factory(index)
+    except Exception as error:
+        failure = error
+
+        def fail() -> Evaluate:
+            raise failure
+
+        return fail
+    return lambda: evaluate
+
+
+def _evaluate(make: Callable[[], Evaluate], pipe: Connection, task: int, work: object) -> Event:
     def report(fraction: float, doing: str) -> None:
         pipe.send(Progress(task, fraction, doing))
 
     try:
-        if evaluate is None:
-            evaluate = factory(index)
-        return evaluate, Done(task, evaluate(work, report))
+        return Done(task, make()(work, report))
     except InfeasibleError as error:
-        return evaluate, Infeasible(task, error.reason)
+        return Infeasible(task, error.reason)
     except RefusedError as error:
-        return evaluate, Refused(task, " ".join(str(error).split()))
+        return Refused(task, " ".join(str(error).split()))
     except Exception as error:
-        # The one place where a bug in an evaluation is caught: its traceback goes to the driver, the worker lives on.
-        return evaluate, Died(task, f"{type(error).__name__}: {_first_line(error)}", traceback.format_exc())
+        # The one place where a bug in an evaluation is caught: its traceback goes to the driver.
+        return Died(task, f"{type(error).__name__}: {first_line(error)}", traceback.format_exc())
 
 
 def _die_with_driver() -> None:
@@ -162,8 +176,3 @@ def _die_with_driver() -> None:
     if driver is not None:
         driver.join()
     os._exit(1)
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else "no message"

@@ -1,12 +1,11 @@
 """Figure: the accuracy of the leaders with its error."""
 
-from ..leaderboard import Entry
+from ..leaderboard import Z95, Entry
 from ..quantities import percent
 from .figure import Figure, Panel, Trace, axis, describe, legend_below
 from .findings import Findings
 
 _NUM_ROWS = 12
-_Z95 = 1.96
 
 
 def leaders_figure(findings: Findings) -> Figure:
@@ -54,7 +53,7 @@ def _intervals(entries: list[Entry]) -> Trace:
         "showlegend": False,
         "hoverinfo": "skip",
         "marker": {"size": 1, "color": "@muted"},
-        "error_x": _bars([_Z95 * entry.accuracy_se for entry in entries], "@muted", 1),
+        "error_x": _bars([Z95 * entry.accuracy_se for entry in entries], "@muted", 1),
     }
 
 

@@ -85,6 +85,8 @@ class MadeUpSearch:
         )
         modes = {"float32-contiguous": 0.041, MODE: 0.0214, "bfloat16-channels_last": 0.067}
         return Preparation(
+            hardware="AMD EPYC (cpu)",
+            step_threads=1,
             data=facts,
             mode=MODE,
             step_mode=MODE,

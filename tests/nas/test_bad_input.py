@@ -125,7 +125,9 @@ def test_a_mistake_in_a_flag(
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        pytest.param(["search"], "name a recipe (nas search --list)", id="nothing to search"),
+        pytest.param(["search"], "name a recipe (nas search --list), or give", id="nothing to search"),
+        pytest.param(["search", "--out", "tpyo"], "name a recipe (nas search --list), or give", id="misspelt run"),
+        pytest.param(["measure", "efficientnetv2-b0", "--device", "cpu", "--dtype", "float16"], "float16", id="fp16"),
         pytest.param(["search", "quikstart"], "no recipe 'quikstart'; did you mean 'quickstart'?", id="recipe name"),
         pytest.param(["search", "nowhere/recipe.yaml"], "no such recipe file", id="recipe file"),
         pytest.param(["show", "efficientnetv2-xxs"], "no architecture text, file, run directory", id="catalog name"),

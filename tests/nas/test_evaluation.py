@@ -13,9 +13,9 @@ from nas.config import SearchConfig
 from nas.evaluation import Evaluator, threads_of_worker, worker_device
 from nas.evaluation_tasks import (
     AccuracyRecord,
-    DataFacts,
     Evaluation,
     Inspect,
+    Inspection,
     Judge,
     Preparation,
     Prepare,
@@ -52,14 +52,15 @@ def test_a_worker_prepares_judges_and_retrains(tmp_path: Path) -> None:
     def report(fraction: float, doing: str) -> None:
         said.append(doing)
 
-    data = evaluator(Inspect(), report)
-    assert isinstance(data, DataFacts)
+    inspection = evaluator(Inspect(), report)
+    assert isinstance(inspection, Inspection)
+    data = inspection.data
     assert (data.num_classes, data.in_channels, data.num_minival) == (10, 1, 179)
-    preparation = evaluator(Prepare(data=data), report)
+    preparation = evaluator(Prepare(inspection=inspection), report)
     assert isinstance(preparation, Preparation)
     assert preparation.mode in preparation.mode_seconds
     text = str(config(tmp_path).search_space().backbone)
-    judge = Judge(architecture=text, seed=1, mode=preparation.mode, step_mode="float32-contiguous")
+    judge = Judge(architecture=text, seed=1, mode=preparation.mode, step_mode="float32-contiguous", step_threads=1)
     evaluation = evaluator(judge, report)
     assert isinstance(evaluation, Evaluation)
     assert evaluation.step_time.mode == "float32-contiguous"
@@ -123,6 +124,7 @@ def test_several_gpus_are_dealt_out_in_turn(monkeypatch: pytest.MonkeyPatch) -> 
 
     class Gpu:
         kind = "cuda"
+        torch_device = None
 
     def find(name: str) -> Any:
         found.append(name)
@@ -130,6 +132,7 @@ def test_several_gpus_are_dealt_out_in_turn(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr("nas.evaluation.find_device", find)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.set_device", lambda device: None)
     for worker in range(3):
         worker_device("auto", worker)
     assert [name for name in found if ":" in name] == ["cuda:0", "cuda:1", "cuda:0"]

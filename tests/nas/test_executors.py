@@ -54,14 +54,14 @@ class ExecutorContract:
         ended = outcome(executor, 0, 1)
         assert ended == {0: Infeasible(0, "out of memory"), 1: Refused(1, "no such folder: nowhere")}
 
-    def test_a_bug_comes_with_its_traceback_and_the_worker_lives_on(self, executor: Executor) -> None:
+    def test_a_bug_comes_with_its_traceback_and_a_fresh_worker_follows(self, executor: Executor) -> None:
         executor.submit(0, "bug")
         died = outcome(executor, 0)[0]
         assert isinstance(died, Died)
         assert died.reason == "ZeroDivisionError: a bug"
         assert "workloads.py" in died.traceback
         executor.submit(1, "count")
-        assert outcome(executor, 1) == {1: Done(1, 2)}
+        assert outcome(executor, 1) == {1: Done(1, 1)}, "the state of the process that failed is gone"
 
     @pytest.mark.parametrize(("work", "reason"), [("kill", "SIGKILL"), ("exit", "code 3")])
     def test_a_dead_worker_is_replaced(self, executor: Executor, work: str, reason: str) -> None:

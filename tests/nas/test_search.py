@@ -6,7 +6,8 @@ from typing import Any
 import fake_search
 import pytest
 
-from nas.evaluation_tasks import Judge
+from nas.evaluation_tasks import Inspect, Judge, Retrain
+from nas.executors.interface import RefusedError
 from nas.run import Run, read_run
 from nas.run_directory import RunDirectory, RunDirectoryError
 from nas.storage import load_study
@@ -196,7 +197,9 @@ def test_changed_images_are_refused_on_resume(tmp_path: Path) -> None:
 
     def evaluate(work: object, report: Any) -> object:
         result = fake_search.evaluate(work, report)
-        return replace(result, digest="other") if result is fake_search.DATA else result
+        if isinstance(work, Inspect):
+            return replace(fake_search.INSPECTION, data=replace(fake_search.DATA, digest="other"))
+        return result
 
     fake_search.run(fake_search.config(tmp_path / "run", trials=2))
     with pytest.raises(RunDirectoryError, match="images of fake have changed"):
@@ -238,3 +241,86 @@ def test_a_timeout_ends_the_search_and_it_can_go_on(tmp_path: Path) -> None:
     run, ending = fake_search.run(fake_search.config(tmp_path / "run"))
     assert ending is Ending.COMPLETE
     assert len(judged(run)) == 12
+
+
+def test_other_hardware_is_refused_on_resume(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    def evaluate(work: object, report: Any) -> object:
+        if isinstance(work, Inspect):
+            return replace(fake_search.INSPECTION, hardware="NVIDIA H100 (cuda)")
+        return fake_search.evaluate(work, report)
+
+    fake_search.run(fake_search.config(tmp_path / "run", trials=2))
+    with pytest.raises(RunDirectoryError, match=r"was started on fake, now on NVIDIA H100 \(cuda\)"):
+        fake_search.run(fake_search.config(tmp_path / "run", trials=4), fake_search.InlineExecutor(evaluate))
+
+
+def test_a_mistake_before_the_first_trial_may_be_mended(tmp_path: Path) -> None:
+    def refuse(work: object, report: Any) -> object:
+        raise RefusedError("imagefolder must name a folder, got /phots")
+
+    executor = fake_search.InlineExecutor(refuse)
+    with pytest.raises(RefusedError, match="phots"):
+        fake_search.run(fake_search.config(tmp_path / "run", data={"source": "imagefolder:/phots"}), executor)
+    run, ending = fake_search.run(fake_search.config(tmp_path / "run", data={"source": "imagefolder:/photos"}))
+    assert ending is Ending.COMPLETE
+    assert run.config.data.source == "imagefolder:/photos"
+
+
+def test_workers_and_reading_may_change_on_resume(tmp_path: Path) -> None:
+    fake_search.run(fake_search.config(tmp_path / "run", trials=2))
+    changes = {"workers": 2, "data": {"num_workers": 7, "memory_limit_gib": 1.0}, "timeout_s": 100.0}
+    run, ending = fake_search.run(fake_search.config(tmp_path / "run", trials=4, **changes))
+    assert ending is Ending.COMPLETE
+    assert len(judged(run)) == 4
+
+
+def test_owed_attempts_do_not_exceed_a_lowered_budget(tmp_path: Path) -> None:
+    calls = iter(range(100))
+
+    def evaluate(work: object, report: Any) -> object:
+        if isinstance(work, Judge) and next(calls) == 3:
+            raise KeyboardInterrupt
+        return fake_search.evaluate(work, report)
+
+    with pytest.raises(KeyboardInterrupt):
+        fake_search.run(fake_search.config(tmp_path / "run", trials=6), fake_search.InlineExecutor(evaluate))
+    run, _ = fake_search.run(fake_search.config(tmp_path / "run", trials=3))
+    assert len(judged(run)) == 3
+    run, _ = fake_search.run(fake_search.config(tmp_path / "run", trials=6))
+    assert len(judged(run)) == 6
+
+
+def test_a_retraining_that_diverges_is_recorded_once(tmp_path: Path) -> None:
+    asked: list[Retrain] = []
+
+    def evaluate(work: object, report: Any) -> object:
+        if isinstance(work, Retrain):
+            asked.append(work)
+            raise InfeasibleError("loss is not finite in epoch 1")
+        return fake_search.evaluate(work, report)
+
+    for _ in range(2):
+        run, ending = fake_search.run(fake_search.config(tmp_path / "run"), fake_search.InlineExecutor(evaluate))
+        assert ending is Ending.COMPLETE
+    assert len(asked) == 3, "two leaders and the backbone, one further training each, and none at the second start"
+    assert {entry.num_trainings for entry in run.leaderboard()} == {1}
+
+
+def test_an_exhausted_search_stays_so_and_writes_nothing_more(tmp_path: Path) -> None:
+    config = fake_search.config(tmp_path / "run", trials=1000, space=fake_search.TINY_SPACE)
+    first, _ = fake_search.run(config)
+    again, ending = fake_search.run(config)
+    assert ending is Ending.EXHAUSTED
+    assert len(again.records) == len(first.records)
+
+
+def test_tracebacks_are_kept(tmp_path: Path) -> None:
+    def evaluate(work: object, report: Any) -> object:
+        if isinstance(work, Judge) and "k5" in work.architecture:
+            raise KeyError("a bug")
+        return fake_search.evaluate(work, report)
+
+    run, _ = fake_search.run(fake_search.config(tmp_path / "run"), fake_search.InlineExecutor(evaluate))
+    assert "KeyError('a bug')" in run.directory.errors_file.read_text()

@@ -11,8 +11,18 @@ from typing import Any
 from optuna.storages import RDBStorage
 
 from nas.config import SearchConfig
-from nas.evaluation_tasks import AccuracyRecord, DataFacts, Evaluation, Inspect, Judge, Preparation, Prepare, Retrain
-from nas.executors.interface import Died, Done, Event, Infeasible, Report
+from nas.evaluation_tasks import (
+    AccuracyRecord,
+    DataFacts,
+    Evaluation,
+    Inspect,
+    Inspection,
+    Judge,
+    Preparation,
+    Prepare,
+    Retrain,
+)
+from nas.executors.interface import Died, Done, Event, Infeasible, Refused, RefusedError, Report
 from nas.executors.local import LocalExecutor
 from nas.observer import Observer
 from nas.run import Run
@@ -22,8 +32,11 @@ from proxies.infeasible import InfeasibleError
 from proxies.step_time import StepTime
 
 DATA = DataFacts(source="fake", num_classes=10, in_channels=1, num_train=100, num_minival=1000, digest="d")
+INSPECTION = Inspection(data=DATA, hardware="fake", device="fake")
 PREPARATION = Preparation(
     data=DATA,
+    hardware="fake",
+    step_threads=1,
     mode="float32-channels_last",
     step_mode="float32-channels_last",
     mode_seconds={"float32-channels_last": 0.01},
@@ -80,7 +93,7 @@ def evaluate(work: object, report: Report) -> object:
     report(0.5, "halfway")
     match work:
         case Inspect():
-            return DATA
+            return INSPECTION
         case Prepare():
             return PREPARATION
         case Judge(architecture=text, seed=seed):
@@ -109,6 +122,8 @@ class InlineExecutor:
             return [Done(task, self._evaluate(work, lambda fraction, doing: None))]
         except InfeasibleError as error:
             return [Infeasible(task, error.reason)]
+        except RefusedError as error:
+            return [Refused(task, str(error))]
         except Exception as error:
             return [Died(task, repr(error))]
 
