@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .efficientnet_v2 import efficientnet_v2
+from .messages import did_you_mean
 from .mnasnet import mnasnet
 from .space import SearchSpace
 from .space_file import read_space
-from .messages import did_you_mean
 
 _SPACES: dict[str, Callable[..., SearchSpace]] = {"efficientnetv2": efficientnet_v2, "mnasnet": mnasnet}
 

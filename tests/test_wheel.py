@@ -38,9 +38,8 @@ def test_an_installed_wheel_works_outside_the_clone(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    where = subprocess.run(
-        [python, "-c", "import nas; print(nas.__file__)"], capture_output=True, text=True, check=True
-    )
+    look = [str(python), "-c", "import nas; print(nas.__file__)"]
+    where = subprocess.run(look, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert where.stdout.startswith(str(site))
     assert "quickstart" in run("search", "--list")
     small = ("--trials", "1", "--set", "finalists=0", "--set", "fidelity.epochs=1", "--workers", "1")
