@@ -98,8 +98,8 @@ def train_and_score(
         data: What it learns from and is judged by.
         config: How it is trained.
         fidelity: How long and at which size; its data share was applied when ``data`` was made.
-        seed: Initial weights, order of the images, augmentation, dropout. On one device, with one thread, the same
-            seed gives the same result.
+        seed: Initial weights, order of the images, augmentation, dropout. On the CPU, with one
+            thread, the same seed gives the same result; elsewhere kernels may add in another order each time.
         mode: How steps are executed.
         device: Where.
         on_epoch: Called after every epoch; what it raises ends the training.
@@ -136,7 +136,6 @@ class AccuracyProxy:
         device: Device,
         mode: ExecutionMode = PLAIN,
         seed: int = 0,
-        num_workers: int = 2,
     ) -> None:
         """Load and split the images.
 
@@ -147,7 +146,6 @@ class AccuracyProxy:
             device: Where.
             mode: How steps are executed; :meth:`find_mode` finds the fastest.
             seed: Of every training that names no seed of its own.
-            num_workers: Processes that read images too many for memory.
 
         Raises:
             ValueError: In one line, if the images cannot be had or split.
@@ -165,7 +163,7 @@ class AccuracyProxy:
             device=device,
             data_seed=data.split_seed,
             memory_limit_bytes=data.memory_limit_gib * GIB,
-            num_workers=num_workers,
+            num_workers=data.num_workers,
         )
 
     @property

@@ -9,6 +9,11 @@ SHIFT_DIVISOR = 8
 """Images shift by up to an eighth of their side, as the usual 4 pixels of 32."""
 
 
+def margin_of(resolution: int, *, augment: bool) -> int:
+    """Pixels on each side that shifts need, at most."""
+    return resolution // SHIFT_DIVISOR if augment else 0
+
+
 def pad_by_reflection(pixels: Tensor, margin: int) -> Tensor:
     """Images (N, C, H, W) with a reflected margin on each side, of any dtype."""
     rows, columns = (_reflected(side, margin, pixels.device) for side in pixels.shape[-2:])

@@ -1,9 +1,10 @@
 """Batches of images, at the resolution asked for each time: from memory where they fit, else streamed from files."""
 
+import functools
 import multiprocessing
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -12,9 +13,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..device import Device
-from .augment import SHIFT_DIVISOR, Draws, crop_and_mirror, pad_by_reflection
+from .augment import Draws, crop_and_mirror, margin_of, pad_by_reflection
 from .decoding import ImageError, open_image, to_channels, to_tensor
-from .images import FileImages, LabelledImages, PixelImages
+from .images import FileImages, LabelledImages, PixelImages, cover_square
 
 KEPT_RESOLUTIONS = 2
 """Sizes of a set that stay in memory: progressive training moves on from one to the next."""
@@ -36,8 +37,16 @@ class Normalisation:
 
     def apply(self, pixels: Tensor) -> Tensor:
         """uint8 (N, C, H, W) to float32 of mean 0 and deviation 1 per channel."""
-        mean, std = (torch.tensor(values, device=pixels.device).view(1, -1, 1, 1) for values in (self.mean, self.std))
+        mean, std = (_channel_values(values, pixels.device) for values in (self.mean, self.std))
         return pixels.float().sub_(mean).div_(std)
+
+
+@functools.lru_cache(maxsize=16)
+def _channel_values(values: tuple[float, ...], torch_device: torch.device) -> Tensor:
+    """One value per channel as (1, C, 1, 1), kept on the device: copying them there would wait for it at every step."""
+    # Evaluation may be the first to ask, but what inference mode creates is of no use to training.
+    with torch.inference_mode(False):
+        return torch.tensor(values, device=torch_device).view(1, -1, 1, 1)
 
 
 class Batches(Protocol):
@@ -83,10 +92,13 @@ def make_batches(
     memory_limit_bytes: float,
     num_workers: int,
 ) -> Batches:
-    """Batches from memory, or streamed where the images at a resolution exceed the limit."""
+    """Batches from memory; where the images at a resolution exceed the limit, streamed or resized batch by batch."""
     memory = MemoryBatches(images=images, normalisation=normalisation, augment=augment, mirror=mirror, device=device)
     if isinstance(images, PixelImages):
-        return memory
+        resized = ResizedBatches(
+            images=images, normalisation=normalisation, augment=augment, mirror=mirror, device=device
+        )
+        return LimitedBatches(memory=memory, beyond=resized, memory_limit_bytes=memory_limit_bytes)
     streamed = StreamedBatches(
         images=images,
         normalisation=normalisation,
@@ -95,7 +107,7 @@ def make_batches(
         device=device,
         num_workers=num_workers,
     )
-    return FileBatches(memory=memory, streamed=streamed, memory_limit_bytes=memory_limit_bytes)
+    return LimitedBatches(memory=memory, beyond=streamed, memory_limit_bytes=memory_limit_bytes)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -115,7 +127,7 @@ class MemoryBatches:
         return len(self.images)
 
     def shuffled(self, *, batch_size: int, resolution: int, generator: torch.Generator) -> Iterator[Batch]:
-        margin = self._margin(resolution)
+        margin = margin_of(resolution, augment=self.augment)
         padded, labels = self._at_size(resolution), self._labels()
         draws = Draws.draw(len(self), margin=margin, mirror=self.augment and self.mirror, generator=generator)
         draws = draws.to(self.device.torch_device)
@@ -125,13 +137,10 @@ class MemoryBatches:
             yield self.normalisation.apply(crop_and_mirror(padded, batch, resolution)), labels[batch.order]
 
     def in_order(self, *, batch_size: int, resolution: int) -> Iterator[Batch]:
-        margin = self._margin(resolution)
+        margin = margin_of(resolution, augment=self.augment)
         middle = self._at_size(resolution)[:, :, margin : margin + resolution, margin : margin + resolution]
         for pixels, labels in zip(middle.split(batch_size), self._labels().split(batch_size), strict=True):
             yield self.normalisation.apply(pixels), labels
-
-    def _margin(self, resolution: int) -> int:
-        return resolution // SHIFT_DIVISOR if self.augment else 0
 
     def _labels(self) -> Tensor:
         return self.images.labels.to(self.device.torch_device)
@@ -140,11 +149,52 @@ class MemoryBatches:
         """(N, C, H, W) uint8 with the margin that shifts need, kept for the sizes used last."""
         if resolution not in self._padded:
             pixels = self.images.at_size(resolution).to(self.device.torch_device)
-            self._padded[resolution] = pad_by_reflection(pixels, self._margin(resolution))
+            self._padded[resolution] = pad_by_reflection(pixels, margin_of(resolution, augment=self.augment))
         self._padded.move_to_end(resolution)
         while len(self._padded) > KEPT_RESOLUTIONS:
             self._padded.popitem(last=False)
         return self._padded[resolution]
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class ResizedBatches:
+    """All images at their own size, as uint8 on the device, resized batch by batch: the batches of the same draws."""
+
+    images: PixelImages
+    normalisation: Normalisation
+    augment: bool
+    """Shift images at random."""
+    mirror: bool
+    """Mirror half of them, if they are augmented at all."""
+    device: Device
+    _on_device: PixelImages | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def shuffled(self, *, batch_size: int, resolution: int, generator: torch.Generator) -> Iterator[Batch]:
+        margin = margin_of(resolution, augment=self.augment)
+        images = self._placed()
+        draws = Draws.draw(len(self), margin=margin, mirror=self.augment and self.mirror, generator=generator)
+        draws = draws.to(self.device.torch_device)
+        size = min(batch_size, len(self))
+        everyone = torch.arange(size, device=self.device.torch_device)
+        for step in range(num_steps(len(self), batch_size)):
+            batch = draws.slice(step * size, (step + 1) * size)
+            padded = pad_by_reflection(cover_square(images.pixels[batch.order], resolution), margin)
+            pixels = crop_and_mirror(padded, replace(batch, order=everyone), resolution)
+            yield self.normalisation.apply(pixels), images.labels[batch.order]
+
+    def in_order(self, *, batch_size: int, resolution: int) -> Iterator[Batch]:
+        images = self._placed()
+        for pixels, labels in zip(images.pixels.split(batch_size), images.labels.split(batch_size), strict=True):
+            yield self.normalisation.apply(cover_square(pixels, resolution)), labels
+
+    def _placed(self) -> PixelImages:
+        """The images on the device, once this size is asked for."""
+        if self._on_device is None:
+            self._on_device = self.images.to(self.device.torch_device)
+        return self._on_device
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -196,15 +246,16 @@ class StreamedBatches:
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class FileBatches:
-    """Files that are held in memory at sizes where they fit, and streamed at others."""
+class LimitedBatches:
+    """Images that are held in memory at sizes where they fit, and had in another way at others."""
 
     memory: MemoryBatches
-    streamed: StreamedBatches
+    beyond: ResizedBatches | StreamedBatches
+    """Where images come from that do not fit."""
     memory_limit_bytes: float
 
     def __len__(self) -> int:
-        return len(self.streamed)
+        return len(self.memory)
 
     def shuffled(self, *, batch_size: int, resolution: int, generator: torch.Generator) -> Iterator[Batch]:
         return self.at(resolution).shuffled(batch_size=batch_size, resolution=resolution, generator=generator)
@@ -214,8 +265,8 @@ class FileBatches:
 
     def at(self, resolution: int) -> Batches:
         """Where the images of this size come from."""
-        fits = self.streamed.images.working_bytes(resolution) <= self.memory_limit_bytes
-        return self.memory if fits else self.streamed
+        fits = self.memory.images.working_bytes(resolution) <= self.memory_limit_bytes
+        return self.memory if fits else self.beyond
 
 
 class _Files(Dataset[tuple[Tensor, int]]):

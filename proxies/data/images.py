@@ -41,9 +41,17 @@ class PixelImages:
         """The images at these positions, in this order."""
         return type(self)(pixels=self.pixels[indices], labels=self.labels[indices])
 
+    def to(self, torch_device: torch.device) -> Self:
+        """The same images on a device."""
+        return type(self)(pixels=self.pixels.to(torch_device), labels=self.labels.to(torch_device))
+
     def at_size(self, resolution: int) -> Tensor:
         """All images, scaled until they cover the square and cropped to its middle: (N, C, resolution, resolution)."""
-        return torch.cat([_cover_square(part, resolution) for part in self.pixels.split(4096)])
+        return torch.cat([cover_square(part, resolution) for part in self.pixels.split(4096)])
+
+    def working_bytes(self, resolution: int) -> int:
+        """Memory that :meth:`at_size` takes."""
+        return len(self) * self.in_channels * resolution**2
 
     def sample_for_statistics(self) -> Tensor:
         """(N, C, H, W) uint8 that mean and deviation are taken of: all of them."""
@@ -61,7 +69,10 @@ class FileImages:
     """Images of any size in files."""
 
     folder: Path
-    """What the paths are relative to in a digest, so that a moved folder is the same data."""
+    """What the paths are relative to in a digest, which therefore does not change when the folder moves.
+
+    The configuration of a search still names the folder.
+    """
     paths: tuple[Path, ...]
     labels: Tensor
     """(N,) int64, indices of class names."""
@@ -128,7 +139,10 @@ class Images:
 
 
 def digest_of(class_names: tuple[str, ...], *parts: LabelledImages) -> str:
-    """A hex digest that changes with any image, label or class name of these parts, and with nothing else."""
+    """A hex digest that changes with any image, label or class name of these parts, and with nothing else.
+
+    Of sets of files over ``CONTENT_DIGEST_LIMIT_BYTES`` it sees paths and sizes only, not what is in the files.
+    """
     digest = hashlib.sha256("\0".join(class_names).encode())
     for part in parts:
         digest.update(f"\0{len(part)}\0".encode())
@@ -136,7 +150,8 @@ def digest_of(class_names: tuple[str, ...], *parts: LabelledImages) -> str:
     return digest.hexdigest()
 
 
-def _cover_square(pixels: Tensor, resolution: int) -> Tensor:
+def cover_square(pixels: Tensor, resolution: int) -> Tensor:
+    """Images (N, C, H, W), scaled until they cover the square and cropped to its middle; each by itself."""
     from torchvision.transforms.v2 import functional as transforms  # a second to import, needed where images are read
 
     if pixels.shape[-2:] == (resolution, resolution):

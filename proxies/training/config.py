@@ -72,6 +72,9 @@ class DataConfig(BaseModel):
     )
     split_seed: int = Field(default=0, ge=0, description="Seed of the split; the same for every candidate.")
     memory_limit_gib: float = Field(
-        default=2.0, ge=0, description="Images are held in memory up to this size, and streamed from disk beyond, GiB."
+        default=2.0,
+        ge=0,
+        description="Largest set that is held in memory at its working resolution, a byte per pixel and channel, GiB; "
+        "beyond, image files are streamed from disk, and other sets are resized batch by batch.",
     )
     num_workers: int = Field(default=2, ge=1, description="Processes that read images which are streamed from disk.")

@@ -72,7 +72,10 @@ def run_epochs(
 def _train_one_epoch(
     step: TrainingStep, train: Batches, *, batch_size: int, resolution: int, generator: torch.Generator
 ) -> float:
-    """Mean loss of an epoch; reading it is the only time the device is waited for."""
+    """Mean loss of an epoch, read from the device at its end: that waits for it.
+
+    In float16, loss scaling waits at every step too, unless the optimizer is a fused one.
+    """
     total = torch.zeros((), device=step.device.torch_device)
     for images, labels in train.shuffled(batch_size=batch_size, resolution=resolution, generator=generator):
         total += step(images, labels)

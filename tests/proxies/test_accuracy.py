@@ -12,6 +12,7 @@ from torch import nn
 
 import proxies.accuracy
 from proxies.accuracy import AccuracyProxy, AccuracyResult
+from proxies.data.batches import LimitedBatches, StreamedBatches
 from proxies.data.images import LabelledImages
 from proxies.device import find_device
 from proxies.evaluation import evaluate
@@ -166,6 +167,24 @@ def test_images_of_ones_own_are_learnt(tmp_path: Path, memory_limit_gib: float) 
     judge = proxy(data=data, share=1.0, epochs=4, batch_size=8)
     assert (judge.num_classes, judge.in_channels) == (2, 3)
     assert judge.evaluate(TINY).accuracy == 1.0
+
+
+def test_what_is_configured_of_the_data_reaches_the_batches(tmp_path: Path) -> None:
+    for number in range(12):
+        path = tmp_path / f"class{number % 2}" / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.new("L", (8, 8), number).save(path)
+    data = DataConfig(source=f"imagefolder:{tmp_path}", memory_limit_gib=0.0, num_workers=3)
+    train = proxy(data=data, share=1.0).data.train
+    assert isinstance(train, LimitedBatches)
+    streamed = train.at(16)
+    assert isinstance(streamed, StreamedBatches)
+    assert streamed.num_workers == 3
+
+
+def test_a_set_of_pixels_over_the_limit_is_trained_on_all_the_same() -> None:
+    limited = proxy(data=DataConfig(memory_limit_gib=0.0), share=0.05)
+    assert facts(limited.evaluate(TINY, seed=0)) == facts(proxy(share=0.05).evaluate(TINY, seed=0))
 
 
 def test_the_share_of_the_data_is_trained_on_and_all_of_minival_judges() -> None:

@@ -12,9 +12,10 @@ from torch.nn import functional
 from proxies.data.augment import Draws, crop_and_mirror, pad_by_reflection
 from proxies.data.batches import (
     Batches,
-    FileBatches,
+    LimitedBatches,
     MemoryBatches,
     Normalisation,
+    ResizedBatches,
     StreamedBatches,
     make_batches,
     normalisation_of,
@@ -50,11 +51,11 @@ def batches_of(images: LabelledImages, *, augment: bool = True, memory_limit_byt
     )  # fmt: skip
 
 
-@pytest.fixture(params=["memory", "files-in-memory", "streamed"])
+@pytest.fixture(params=["memory", "resized", "files-in-memory", "streamed"])
 def batches(request: pytest.FixtureRequest, tmp_path: Path) -> Batches:
-    if request.param == "memory":
-        return batches_of(grey_levels())
-    return batches_of(grey_files(tmp_path), memory_limit_bytes=0 if request.param == "streamed" else 1e9)
+    limit = 0 if request.param in ("resized", "streamed") else 1e9
+    images = grey_levels() if request.param in ("memory", "resized") else grey_files(tmp_path)
+    return batches_of(images, memory_limit_bytes=limit)
 
 
 class TestBatchesContract:
@@ -113,9 +114,54 @@ def test_no_step_has_less_than_a_whole_batch(images: int, batch_size: int, steps
 
 def test_files_are_streamed_only_at_sizes_that_do_not_fit(tmp_path: Path) -> None:
     batches = batches_of(grey_files(tmp_path), memory_limit_bytes=NUM_IMAGES * 16**2)
-    assert isinstance(batches, FileBatches)
+    assert isinstance(batches, LimitedBatches)
     assert isinstance(batches.at(16), MemoryBatches)
     assert isinstance(batches.at(17), StreamedBatches)
+
+
+def test_pixels_are_resized_batch_by_batch_only_at_sizes_that_do_not_fit() -> None:
+    batches = batches_of(grey_levels(), memory_limit_bytes=NUM_IMAGES * 16**2)
+    assert isinstance(batches, LimitedBatches)
+    assert isinstance(batches.at(16), MemoryBatches)
+    assert isinstance(batches.at(17), ResizedBatches)
+
+
+def random_pixels(seed: int, *, height: int = 9, width: int = 12) -> PixelImages:
+    generator = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(0, 256, (13, 3, height, width), generator=generator).to(torch.uint8)
+    return PixelImages(pixels=pixels, labels=torch.arange(13))
+
+
+@pytest.mark.parametrize("augment", [True, False])
+@pytest.mark.parametrize("resolution", [9, 17, 24, 6])
+@pytest.mark.parametrize("seed", range(2))
+def test_resized_batches_equal_those_from_memory(seed: int, resolution: int, augment: bool) -> None:
+    """Every pixel, shuffled, shifted and mirrored as the same generator says, and in order."""
+    print(f"{seed=}")
+    memory, resized = (
+        batches_of(random_pixels(seed), augment=augment, memory_limit_bytes=limit) for limit in (1e9, 0.0)
+    )
+    epochs = [
+        list(each.shuffled(batch_size=4, resolution=resolution, generator=torch.Generator().manual_seed(seed)))
+        + list(each.in_order(batch_size=4, resolution=resolution))
+        for each in (memory, resized)
+    ]
+    assert len(epochs[0]) == len(epochs[1]) == 3 + 4
+    for ours, theirs in zip(*epochs, strict=True):
+        assert torch.equal(ours[0], theirs[0])
+        assert torch.equal(ours[1], theirs[1])
+
+
+def test_beyond_the_limit_no_tensor_holds_the_whole_set_at_the_working_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(self: PixelImages, resolution: int) -> torch.Tensor:
+        raise AssertionError("the whole set was resized")
+
+    monkeypatch.setattr(PixelImages, "at_size", forbidden)
+    batches = batches_of(random_pixels(0), memory_limit_bytes=13 * 3 * 100**2 - 1)
+    sizes = [len(images) for images, _ in batches.in_order(batch_size=4, resolution=100)]
+    generator = torch.Generator().manual_seed(0)
+    sizes += [len(images) for images, _ in batches.shuffled(batch_size=4, resolution=100, generator=generator)]
+    assert sizes == [4, 4, 4, 1, 4, 4, 4]
 
 
 def test_a_file_that_breaks_later_is_named_in_one_line(tmp_path: Path) -> None:
@@ -145,6 +191,30 @@ def test_normalised_training_images_have_mean_0_and_deviation_1() -> None:
     normalised = normalisation.apply(pixels)
     torch.testing.assert_close(normalised.mean(dim=(0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
     torch.testing.assert_close(normalised.std(dim=(0, 2, 3), correction=0), torch.ones(3))
+
+
+def test_mean_and_deviation_are_brought_to_the_device_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    normalisation = Normalisation(mean=(1.25, 2.5), std=(2.0, 4.0))
+    pixels = torch.full((1, 2, 1, 1), 9, dtype=torch.uint8)
+    first = normalisation.apply(pixels)
+
+    def forbidden(*args: object, **settings: object) -> torch.Tensor:
+        raise AssertionError("the values were copied once more")
+
+    monkeypatch.setattr(torch, "tensor", forbidden)
+    assert torch.equal(normalisation.apply(pixels), first)
+    assert first.flatten().tolist() == [3.875, 1.625]
+
+
+def test_values_first_used_in_evaluation_serve_training_too() -> None:
+    normalisation = Normalisation(mean=(3.125,), std=(2.0,))
+    pixels = torch.full((1, 1, 2, 2), 9, dtype=torch.uint8)
+    with torch.inference_mode():
+        normalisation.apply(pixels)
+    weight = torch.ones(1, requires_grad=True)
+    (normalisation.apply(pixels) * weight).sum().backward()
+    assert weight.grad is not None
+    assert weight.grad.item() == 4 * (9 - 3.125) / 2
 
 
 def test_blank_images_are_centred_and_not_divided_by_zero() -> None:
@@ -187,7 +257,7 @@ def test_nothing_is_mirrored_where_a_mirror_image_changes_the_label() -> None:
 
 def test_only_the_last_sizes_are_kept() -> None:
     batches = batches_of(grey_levels())
-    assert isinstance(batches, MemoryBatches)
+    assert isinstance(batches, LimitedBatches)
     for resolution in (8, 12, 16):
         next(iter(batches.in_order(batch_size=2, resolution=resolution)))
-    assert list(batches._padded) == [12, 16]
+    assert list(batches.memory._padded) == [12, 16]
