@@ -44,9 +44,7 @@ class Normalisation:
 @functools.lru_cache(maxsize=16)
 def _channel_values(values: tuple[float, ...], torch_device: torch.device) -> Tensor:
     """One value per channel as (1, C, 1, 1), kept on the device: copying them there would wait for it at every step."""
-    # Evaluation may be the first to ask, but what inference mode creates is of no use to training.
-    with torch.inference_mode(False):
-        return torch.tensor(values, device=torch_device).view(1, -1, 1, 1)
+    return torch.tensor(values, device=torch_device).view(1, -1, 1, 1)
 
 
 class Batches(Protocol):

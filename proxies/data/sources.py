@@ -10,7 +10,7 @@ import numpy as np
 import platformdirs
 import torch
 
-from search_spaces.spelling import did_you_mean
+from search_spaces.messages import did_you_mean, first_line
 
 from .folders import read_folder
 from .idx import read_idx
@@ -146,7 +146,7 @@ def _open_cifar(name: str, root: Path, open_part: Callable[[], T]) -> T:
     try:
         return open_part()
     except (RuntimeError, OSError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{name} is missing or broken in {root}: {_first_line(error)}") from None
+        raise ValueError(f"{name} is missing or broken in {root}: {first_line(error)}") from None
 
 
 def _download(name: str, fetch: Callable[[], T]) -> T:
@@ -154,13 +154,9 @@ def _download(name: str, fetch: Callable[[], T]) -> T:
         return fetch()
     except (OSError, RuntimeError) as error:  # URLError is an OSError; torchvision raises RuntimeError for bad content
         raise ValueError(
-            f"{name} cannot be downloaded into {cache_folder()} ({_first_line(error)}); "
+            f"{name} cannot be downloaded into {cache_folder()} ({first_line(error)}); "
             "if you have its files, name their folder as root"
         ) from None
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 _LOADERS: dict[str, Callable[[Path | None], Images]] = {
