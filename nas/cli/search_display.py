@@ -115,7 +115,8 @@ class SearchDisplay(Observer):
         self._console.print(leaderboard_table(entries))
         elapsed = duration(time.monotonic() - self._start)
         self._print(f"{_ENDINGS[ending]} after {elapsed}: {self._judged} candidates judged")
-        self._print(f"report: {self._config.out / 'report.html'}")
+        if ending != "interrupted":
+            self._print(f"report: {self._config.out / 'report.html'}")
 
     def _line(self, record: TrialRecord, reward: float | None) -> str:
         name = record.candidate.architecture if record.candidate else ""
