@@ -4,7 +4,7 @@ import itertools
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -87,6 +87,7 @@ def find_fastest_mode(
     in_channels: int,
     planned_steps: int,
     config: TrainConfig | None = None,
+    dtypes: Sequence[Dtype] | None = None,
     budget_s: float = 2.0,
     build_step: Callable[[ExecutionMode], Step] | None = None,
     clock: Callable[[], float] = time.perf_counter,
@@ -105,6 +106,7 @@ def find_fastest_mode(
         in_channels: Of the images.
         planned_steps: Steps of the training that the mode is for; compilation is tried for long ones only.
         config: Optimizer and loss; the defaults otherwise.
+        dtypes: Number formats to try; by default all that the device may have use of.
         budget_s: Seconds after which no further mode and no further round begins, or 2 % of the planned training where
             that is more; the most promising mode is measured in any case.
         build_step: Builds the step of a mode, from the same weights every time.
@@ -133,7 +135,8 @@ def find_fastest_mode(
             build_step=build_step or build_real_step,
             clock=clock,
         )
-        return bench.choose(candidate_modes(device, planned_steps), end, planned_steps)
+        modes = [mode for mode in candidate_modes(device, planned_steps) if dtypes is None or mode.dtype in dtypes]
+        return bench.choose(modes, end, planned_steps)
 
     with device.out_of_memory_is_infeasible():
         choice = choose()

@@ -126,6 +126,7 @@ def choose_mode(
         in_channels=in_channels,
         planned_steps=_PLANNED_STEPS,
         config=train,
+        dtypes=None if setting.dtype == "auto" else (setting.dtype,),
     )
     if setting.dtype in ("auto", choice.mode.dtype):
         return choice.mode

@@ -285,3 +285,20 @@ def test_on_cuda_every_mode_is_correct() -> None:
     choice = measure_for_real(find_device("cuda"))
     assert {each.mode.dtype for each in choice.measured} == {"float32", "bfloat16", "float16"}
     assert all(each.is_correct or each.problem == "no time to measure it" for each in choice.measured), choice.measured
+
+
+def test_only_the_number_formats_asked_for_are_tried() -> None:
+    """Besides plain float32, which all others are compared with."""
+    choice = find_fastest_mode(
+        parse("stem8-ir_r1_k3_s1_e1_c8-head32@32"),
+        device=find_device("cpu"),
+        batch_size=4,
+        resolution=32,
+        num_classes=2,
+        in_channels=1,
+        planned_steps=100,
+        dtypes=("bfloat16",),
+        budget_s=0.1,
+    )
+    assert choice.measured[0].mode == PLAIN
+    assert {found.mode.dtype for found in choice.measured[1:]} == {"bfloat16"}
