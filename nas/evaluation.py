@@ -82,7 +82,7 @@ class Evaluator:
         report(0.0, "finding the fastest correct execution mode")
         with DeviceLease(self._device.lease_name).exclusive():
             choice = self._proxy.find_mode(self._backbone)
-        step_mode = self._step_mode()
+        step_mode = choice.mode if self._times_what_it_trains() else self._step_mode()
         report(0.5, "measuring the backbone's step time")
         threads = self._config.step_time.threads or torch.get_num_threads()
         backbone = self._measure(self._backbone, step_mode, threads)
@@ -98,6 +98,17 @@ class Evaluator:
             step_time_ref_s=backbone.median_s,
             params_ref=count_params(self._backbone, data.num_classes, data.in_channels),
             training_seconds=self._proxy.planned_steps * _mode_seconds(choice)[str(choice.mode)],
+        )
+
+    def _times_what_it_trains(self) -> bool:
+        """Whether the timed step is that of the short training, so that its mode is known already."""
+        setting, fidelity, size = self._config.step_time, self._config.fidelity, self._backbone.resolution
+        return (
+            self._target == self._device
+            and setting.dtype == "auto"
+            and setting.batch_size == self._config.train.batch_size
+            and (setting.resolution or size) == (fidelity.resolution or size)
+            and setting.threads in (None, torch.get_num_threads())
         )
 
     def _step_mode(self) -> ExecutionMode:
