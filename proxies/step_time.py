@@ -99,10 +99,6 @@ class StepTime:
         low, middle, high = statistics.quantiles(ratios, n=4)
         return 1.2533 * (high - low) / 1.349 / len(ratios) ** 0.5 / middle
 
-    @property
-    def reference_median_s(self) -> float:
-        return statistics.median(self.reference_samples_s)
-
 
 def time_alternating(
     reference: Step,
