@@ -1,0 +1,168 @@
+"""Whether something else used a device while a step was timed: what its meters showed before and after, compared."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+WAITING_LIMIT = 0.02
+"""Share of the time that threads may wait for a core."""
+CROWDING_LIMIT = 0.1
+"""Share of the wanted cores that others may keep busy, judged only where the system does not tell who waited."""
+
+_OWN_THREADS = Path("/proc/self/task")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceleratorReading:
+    """What an accelerator's own meters show at one moment; None where its driver does not tell."""
+
+    sm_clock_mhz: int | None = None
+    """Clock of the streaming multiprocessors."""
+    memory_clock_mhz: int | None = None
+    power_w: float | None = None
+    temperature_c: int | None = None
+    utilisation: float | None = None
+    """Share of the driver's last sampling period in which any kernel ran, ours included."""
+    slowdowns: tuple[str, ...] | None = None
+    """NVIDIA's names of the reasons for which the clocks are lower than they could be, sorted."""
+    foreign_pids: tuple[int, ...] | None = None
+    """Other processes that computed on it during the last second, ascending."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What the meters of a device and its machine show at one moment; seconds count up from an arbitrary zero."""
+
+    wall_s: float
+    cpu_s: float
+    """CPU time of this process, all threads."""
+    waiting_s: float | None
+    """Time that this process's living threads stood ready to run without a core; None where the system does not tell."""
+    machine_busy_s: float
+    """Time the machine's cores were not idle, summed over them."""
+    cores: int
+    """Logical cores of the machine."""
+    accelerator: AcceleratorReading | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What else happened on a device between two readings."""
+
+    threads: int
+    """Threads the step ran on."""
+    cores: int
+    wall_s: float
+    waiting_share: float | None
+    """Waiting time over wall time times threads; above 1 where more threads than these waited."""
+    foreign_share: float
+    """Share of the machine's cores that other processes kept busy; coarse below a second, as systems count in ticks."""
+    sm_clock_mhz: int | None = None
+    """The lower of the two readings; so is the memory's."""
+    memory_clock_mhz: int | None = None
+    power_w: float | None = None
+    """The higher of the two readings; so are temperature and utilisation."""
+    temperature_c: int | None = None
+    utilisation: float | None = None
+    slowdowns: tuple[str, ...] | None = None
+    """Reasons for lower clocks at either reading, harmful or not."""
+    foreign_pids: tuple[int, ...] | None = None
+    """Processes that computed on the accelerator besides this one."""
+
+    @property
+    def foreign_cores(self) -> float:
+        """Cores that other processes kept busy."""
+        return self.foreign_share * self.cores
+
+    @property
+    def disturbance(self) -> str | None:
+        """What makes a time taken meanwhile worthless, in one line; None where nothing did."""
+        return self._contention()
+
+    def _contention(self) -> str | None:
+        """A busy neighbour on another core is none: it is contention for the step's own cores that falsifies."""
+        busy = f"other processes kept {self.foreign_cores:.1f} of {self.cores} cores busy"
+        if self.waiting_share is None:
+            crowding = (self.foreign_cores + self.threads - self.cores) / self.threads
+            return f"{busy}, the step wants {self.threads}" if crowding > CROWDING_LIMIT else None
+        if self.waiting_share <= WAITING_LIMIT:
+            return None
+        return f"the step waited {self.waiting_share:.0%} of its time for a core, {busy}"
+
+
+def read_cpu_meters(
+    *, clock: Callable[[], float] = time.perf_counter, accelerator: AcceleratorReading | None = None
+) -> Reading:
+    """What the meters of this process and machine show now; takes some tens of microseconds.
+
+    Args:
+        clock: Monotonic seconds.
+        accelerator: What an accelerator's meters showed just now.
+    """
+    return Reading(
+        wall_s=clock(),
+        cpu_s=time.process_time(),
+        waiting_s=_waiting_s(),
+        machine_busy_s=_machine_busy_s(),
+        cores=psutil.cpu_count() or 1,
+        accelerator=accelerator,
+    )
+
+
+def load_between(before: Reading, after: Reading, *, threads: int) -> Load:
+    """What else happened between two readings of one device.
+
+    Args:
+        before: The earlier reading.
+        after: The later one.
+        threads: Threads that the timed step ran on.
+
+    Raises:
+        ValueError: If the readings are not in order or threads is not positive.
+    """
+    wall_s = after.wall_s - before.wall_s
+    if wall_s <= 0:
+        raise ValueError(f"the second reading must be later than the first, got {wall_s:g} s between them")
+    if threads < 1:
+        raise ValueError(f"threads must be at least 1, got {threads}")
+    busy_s = after.machine_busy_s - before.machine_busy_s
+    own_s = after.cpu_s - before.cpu_s
+    return Load(
+        threads=threads,
+        cores=after.cores,
+        wall_s=wall_s,
+        waiting_share=_waiting_share(before, after, wall_s * threads),
+        # Both counters advance in steps, the machine's in coarser ones: a difference below zero is rounding.
+        foreign_share=max(0.0, busy_s - own_s) / (wall_s * after.cores),
+    )
+
+
+def _waiting_share(before: Reading, after: Reading, thread_s: float) -> float | None:
+    """A thread that ended took its waiting time with it; the sum must not become negative for that."""
+    if before.waiting_s is None or after.waiting_s is None:
+        return None
+    return max(0.0, after.waiting_s - before.waiting_s) / thread_s
+
+
+def _waiting_s() -> float | None:
+    """Linux keeps for each thread: time on a core (ns), time ready without one (ns), times it was given one."""
+    waiting_ns, times_run = 0, 0
+    for statistics in _OWN_THREADS.glob("*/schedstat"):
+        try:
+            _, delay, runs = statistics.read_text().split()
+        except (FileNotFoundError, ProcessLookupError):  # this thread has just ended
+            continue
+        waiting_ns += int(delay)
+        times_run += int(runs)
+    # No files, or nothing but zeros: this kernel keeps no statistics.
+    return waiting_ns / 1e9 if times_run else None
+
+
+def _machine_busy_s() -> float:
+    """Virtual machines' time (guest) is counted in user time already."""
+    times = psutil.cpu_times()
+    unused = ("idle", "iowait", "guest", "guest_nice")
+    return sum(times) - sum(getattr(times, name, 0.0) for name in unused)
