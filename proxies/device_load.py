@@ -40,7 +40,7 @@ class Reading:
     cpu_s: float
     """CPU time of this process, all threads."""
     waiting_s: float | None
-    """Time that this process's living threads stood ready to run without a core; None where the system does not tell."""
+    """Time this process's living threads stood ready to run without a core; None where the system does not tell."""
     machine_busy_s: float
     """Time the machine's cores were not idle, summed over them."""
     cores: int
