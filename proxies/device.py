@@ -14,8 +14,10 @@ import torch
 
 from search_spaces.messages import first_line
 
+from .device_load import Reading, read_cpu_meters
 from .execution import Dtype
 from .infeasible import InfeasibleError
+from .nvml import gpu_here
 
 _NAME = re.compile(r"auto|cpu|mps|cuda(:(?P<index>[0-9]{1,3}))?")
 _OUT_OF_MEMORY = (
@@ -68,6 +70,8 @@ class Device:
     """Wait until everything queued on the device is done; call it before a clock is read."""
     release_memory: Callable[[], None]
     """Give cached memory back to the device."""
+    read_meters: Callable[[], Reading]
+    """What the meters of the device and its machine show now; two readings tell what else happened between them."""
     mixed_dtypes: tuple[Dtype, ...]
     """Dtypes worth trying under autocast besides float32."""
     slow_on_small_maps: bool
@@ -176,6 +180,7 @@ def _cpu() -> Device:
         seed_generator=_nothing_to_seed,
         synchronize=_nothing_to_do,
         release_memory=_nothing_to_do,
+        read_meters=read_cpu_meters,
         mixed_dtypes=("bfloat16",),
         slow_on_small_maps=True,
     )
@@ -193,6 +198,7 @@ def _cuda(index: int) -> Device:
         seed_generator=functools.partial(_seed_cuda, torch_device),
         synchronize=functools.partial(torch.cuda.synchronize, torch_device),
         release_memory=torch.cuda.empty_cache,
+        read_meters=functools.partial(_read_cuda_meters, torch_device),
         mixed_dtypes=("bfloat16", "float16"),
         slow_on_small_maps=False,
     )
@@ -207,6 +213,7 @@ def _mps() -> Device:
         seed_generator=torch.mps.manual_seed,
         synchronize=torch.mps.synchronize,
         release_memory=torch.mps.empty_cache,
+        read_meters=read_cpu_meters,
         mixed_dtypes=("bfloat16",),
         slow_on_small_maps=False,
     )
@@ -214,8 +221,21 @@ def _mps() -> Device:
 
 def _cuda_lease_name(torch_device: torch.device) -> str:
     """By the GPU's UUID: the index depends on CUDA_VISIBLE_DEVICES."""
-    uuid = getattr(torch.cuda.get_device_properties(torch_device), "uuid", None)
+    uuid = _cuda_uuid(torch_device)
     return str(torch_device) if uuid is None else f"cuda-{uuid}"
+
+
+def _read_cuda_meters(torch_device: torch.device) -> Reading:
+    """The machine's meters too: a host thread that waits for a core starts the GPU's kernels late."""
+    uuid = _cuda_uuid(torch_device)
+    gpu = None if uuid is None else gpu_here(f"GPU-{uuid}")
+    return read_cpu_meters(accelerator=gpu.read() if gpu else None)
+
+
+def _cuda_uuid(torch_device: torch.device) -> str | None:
+    """Without the "GPU-" that NVIDIA's tools put before it; None where PyTorch does not know it."""
+    uuid = getattr(torch.cuda.get_device_properties(torch_device), "uuid", None)
+    return None if uuid is None else str(uuid)
 
 
 def _seed_cuda(torch_device: torch.device, seed: int) -> None:

@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 
@@ -12,7 +13,17 @@ WAITING_LIMIT = 0.02
 CROWDING_LIMIT = 0.1
 """Share of the wanted cores that others may keep busy, judged only where the system does not tell who waited."""
 
+HARMFUL_SLOWDOWNS = frozenset({"HwSlowdown", "HwThermalSlowdown", "HwPowerBrakeSlowdown", "SwThermalSlowdown"})
+"""Reasons for lower clocks that come and go with heat and power supply: the same step takes another time an hour later.
+
+NVIDIA (NVML API Reference, clocks event reasons): a HW slowdown at least halves the core clock, for heat, a power brake
+or a too high draw; the software's thermal slowdown lowers the clocks to keep GPU and memory under their highest
+operating temperature. The others are only recorded: the power cap (SwPowerCap), board and voltage limits are how many
+GPUs work under any full load, and set clocks, display and sync boost belong to how the machine is set up.
+"""
+
 _OWN_THREADS = Path("/proc/self/task")
+_Number = TypeVar("_Number", int, float)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +39,8 @@ class AcceleratorReading:
     """Share of the driver's last sampling period in which any kernel ran, ours included."""
     slowdowns: tuple[str, ...] | None = None
     """NVIDIA's names of the reasons for which the clocks are lower than they could be, sorted."""
+    thermal_slowdown_ns: int | None = None
+    """Counts up while heat keeps the clocks down."""
     foreign_pids: tuple[int, ...] | None = None
     """Other processes that computed on it during the last second, ascending."""
 
@@ -69,6 +82,8 @@ class Load:
     utilisation: float | None = None
     slowdowns: tuple[str, ...] | None = None
     """Reasons for lower clocks at either reading, harmful or not."""
+    thermal_slowdown_ns: int | None = None
+    """How long heat kept the clocks down meanwhile."""
     foreign_pids: tuple[int, ...] | None = None
     """Processes that computed on the accelerator besides this one."""
 
@@ -80,7 +95,20 @@ class Load:
     @property
     def disturbance(self) -> str | None:
         """What makes a time taken meanwhile worthless, in one line; None where nothing did."""
-        return self._contention()
+        found = (self._neighbours(), self._slowdown(), self._contention())
+        return "; ".join(filter(None, found)) or None
+
+    def _neighbours(self) -> str | None:
+        if not self.foreign_pids:
+            return None
+        return f"pid {', '.join(map(str, self.foreign_pids))} computed on the accelerator too"
+
+    def _slowdown(self) -> str | None:
+        """The counter sees what happened between the readings; not every GPU has it."""
+        harmful = sorted(HARMFUL_SLOWDOWNS.intersection(self.slowdowns or ()))
+        if harmful:
+            return f"the accelerator slowed down for {', '.join(harmful)}"
+        return "the accelerator slowed down for heat" if self.thermal_slowdown_ns else None
 
     def _contention(self) -> str | None:
         """A busy neighbour on another core is none: it is contention for the step's own cores that falsifies."""
@@ -128,16 +156,43 @@ def load_between(before: Reading, after: Reading, *, threads: int) -> Load:
         raise ValueError(f"the second reading must be later than the first, got {wall_s:g} s between them")
     if threads < 1:
         raise ValueError(f"threads must be at least 1, got {threads}")
-    busy_s = after.machine_busy_s - before.machine_busy_s
-    own_s = after.cpu_s - before.cpu_s
-    return Load(
+    load = Load(
         threads=threads,
         cores=after.cores,
         wall_s=wall_s,
         waiting_share=_waiting_share(before, after, wall_s * threads),
-        # Both counters advance in steps, the machine's in coarser ones: a difference below zero is rounding.
-        foreign_share=max(0.0, busy_s - own_s) / (wall_s * after.cores),
+        foreign_share=_foreign_s(before, after) / (wall_s * after.cores),
     )
+    if before.accelerator is None or after.accelerator is None:
+        return load
+    return _with_accelerator(load, before.accelerator, after.accelerator)
+
+
+def _foreign_s(before: Reading, after: Reading) -> float:
+    """The machine counts in coarser ticks than a process: a difference below zero is rounding."""
+    return max(0.0, after.machine_busy_s - before.machine_busy_s - (after.cpu_s - before.cpu_s))
+
+
+def _with_accelerator(load: Load, before: AcceleratorReading, after: AcceleratorReading) -> Load:
+    """What computed there before the first reading may have ended; so the processes are the second reading's."""
+    slowdowns = [names for names in (before.slowdowns, after.slowdowns) if names is not None]
+    counts = before.thermal_slowdown_ns, after.thermal_slowdown_ns
+    return replace(
+        load,
+        sm_clock_mhz=_known(min, before.sm_clock_mhz, after.sm_clock_mhz),
+        memory_clock_mhz=_known(min, before.memory_clock_mhz, after.memory_clock_mhz),
+        power_w=_known(max, before.power_w, after.power_w),
+        temperature_c=_known(max, before.temperature_c, after.temperature_c),
+        utilisation=_known(max, before.utilisation, after.utilisation),
+        slowdowns=tuple(sorted({name for names in slowdowns for name in names})) if slowdowns else None,
+        thermal_slowdown_ns=None if counts[0] is None or counts[1] is None else max(0, counts[1] - counts[0]),
+        foreign_pids=after.foreign_pids,
+    )
+
+
+def _known(pick: Callable[[list[_Number]], _Number], *values: _Number | None) -> _Number | None:
+    known = [value for value in values if value is not None]
+    return pick(known) if known else None
 
 
 def _waiting_share(before: Reading, after: Reading, thread_s: float) -> float | None:
