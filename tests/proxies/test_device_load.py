@@ -1,0 +1,447 @@
+"""Whether something else used a device while a step was timed: made-up meters, the real ones, and a scripted NVML."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+
+from proxies import device_load
+from proxies.device import find_device
+from proxies.device_load import AcceleratorReading, Load, Reading, load_between, read_cpu_meters
+from proxies.nvml import find_gpu
+
+IDLE = Reading(wall_s=100.0, cpu_s=7.0, waiting_s=1.0, machine_busy_s=500.0, cores=4)
+COOL = AcceleratorReading(
+    sm_clock_mhz=1980,
+    memory_clock_mhz=2619,
+    power_w=300.0,
+    temperature_c=50,
+    utilisation=0.9,
+    slowdowns=(),
+    thermal_slowdown_ns=5,
+    foreign_pids=(),
+)
+
+
+def after(
+    seconds: float, *, cpu: float, waiting: float | None, others: float, gpu: AcceleratorReading | None = None
+) -> Reading:
+    """The reading `seconds` after IDLE, in which this process used `cpu`, waited `waiting` and others used `others`."""
+    return Reading(
+        wall_s=IDLE.wall_s + seconds,
+        cpu_s=IDLE.cpu_s + cpu,
+        waiting_s=None if waiting is None else IDLE.waiting_s + waiting,
+        machine_busy_s=IDLE.machine_busy_s + cpu + others,
+        cores=IDLE.cores,
+        accelerator=gpu,
+    )
+
+
+def load_on_gpu(before: AcceleratorReading, gpu: AcceleratorReading) -> Load:
+    quiet = after(2.0, cpu=2.0, waiting=0.0, others=0.0, gpu=gpu)
+    return load_between(replace(IDLE, accelerator=before), quiet, threads=1)
+
+
+def test_shares_are_of_the_steps_threads_and_of_the_machines_cores() -> None:
+    load = load_between(IDLE, after(2.0, cpu=3.0, waiting=1.0, others=1.6), threads=2)
+    assert load.waiting_share == pytest.approx(1.0 / (2.0 * 2))
+    assert load.foreign_share == pytest.approx(1.6 / (2.0 * 4))
+    assert load.foreign_cores == pytest.approx(0.8)
+    assert load.disturbance == "the step waited 25% of its time for a core, other processes kept 0.8 of 4 cores busy"
+
+
+def test_a_process_alone_is_not_disturbed() -> None:
+    assert load_between(IDLE, after(2.0, cpu=1.99, waiting=0.004, others=0.02), threads=1).disturbance is None
+
+
+def test_a_neighbour_on_another_core_is_recorded_and_does_not_disturb() -> None:
+    load = load_between(IDLE, after(2.0, cpu=2.0, waiting=0.01, others=2.0), threads=1)
+    assert load.foreign_cores == pytest.approx(1.0)
+    assert load.disturbance is None
+
+
+@pytest.mark.parametrize(
+    ("others", "threads", "disturbed"), [(2.0, 2, False), (2.0, 4, True), (8.0, 1, True), (0.0, 4, False)]
+)
+def test_where_nobody_tells_who_waited_a_full_machine_disturbs(others: float, threads: int, disturbed: bool) -> None:
+    load = load_between(IDLE, after(2.0, cpu=2.0, waiting=None, others=others), threads=threads)
+    assert load.waiting_share is None
+    assert (load.disturbance is not None) == disturbed
+    if load.disturbance:
+        assert "cores busy" in load.disturbance
+
+
+def test_counters_that_fall_behind_by_rounding_or_ended_threads_count_as_nothing() -> None:
+    load = load_between(IDLE, after(0.05, cpu=0.05, waiting=-0.5, others=-0.01), threads=1)
+    assert (load.waiting_share, load.foreign_share, load.disturbance) == (0.0, 0.0, None)
+
+
+def test_readings_in_the_wrong_order_are_refused() -> None:
+    with pytest.raises(ValueError, match="the second reading must be later than the first, got -2 s"):
+        load_between(after(2.0, cpu=1.0, waiting=0.0, others=0.0), IDLE, threads=1)
+
+
+def test_no_threads_are_refused() -> None:
+    with pytest.raises(ValueError, match="threads must be at least 1, got 0"):
+        load_between(IDLE, after(2.0, cpu=1.0, waiting=0.0, others=0.0), threads=0)
+
+
+def test_a_foreign_process_on_the_gpu_is_named() -> None:
+    load = load_on_gpu(COOL, replace(COOL, foreign_pids=(12, 1234)))
+    assert load.disturbance == "pid 12, 1234 computed on the accelerator too"
+
+
+def test_a_process_that_left_the_gpu_before_the_timing_does_not_disturb_it() -> None:
+    assert load_on_gpu(replace(COOL, foreign_pids=(12,)), COOL).disturbance is None
+
+
+@pytest.mark.parametrize("reason", ["HwSlowdown", "HwThermalSlowdown", "HwPowerBrakeSlowdown", "SwThermalSlowdown"])
+@pytest.mark.parametrize("first", [True, False], ids=["before", "after"])
+def test_heat_and_failing_power_make_a_timing_worthless(reason: str, first: bool) -> None:
+    slow = replace(COOL, slowdowns=(reason, "SwPowerCap"))
+    load = load_on_gpu(slow, COOL) if first else load_on_gpu(COOL, slow)
+    assert load.disturbance == f"the accelerator slowed down for {reason}"
+
+
+@pytest.mark.parametrize("reason", ["SwPowerCap", "ApplicationsClocksSetting", "GpuIdle", "SyncBoost", "Reliability"])
+def test_how_many_gpus_always_work_is_recorded_and_does_not_disturb(reason: str) -> None:
+    load = load_on_gpu(COOL, replace(COOL, slowdowns=(reason,)))
+    assert load.slowdowns == (reason,)
+    assert load.disturbance is None
+
+
+def test_heat_between_the_readings_is_seen_by_its_counter() -> None:
+    load = load_on_gpu(COOL, replace(COOL, thermal_slowdown_ns=25))
+    assert load.thermal_slowdown_ns == 20
+    assert load.disturbance == "the accelerator slowed down for heat"
+
+
+def test_every_disturbance_is_told_in_one_line() -> None:
+    gpu = replace(COOL, foreign_pids=(9,), slowdowns=("HwSlowdown",))
+    contended = after(2.0, cpu=1.0, waiting=1.0, others=1.0, gpu=gpu)
+    text = load_between(replace(IDLE, accelerator=COOL), contended, threads=1).disturbance
+    assert text is not None
+    assert all(part in text for part in ("pid 9", "HwSlowdown", "50% of its time for a core"))
+    assert "\n" not in text
+
+
+def test_the_gpus_worst_reading_is_kept() -> None:
+    hot = replace(COOL, sm_clock_mhz=1200, memory_clock_mhz=2700, power_w=250.0, temperature_c=80, utilisation=0.1)
+    load = load_on_gpu(COOL, hot)
+    assert (load.sm_clock_mhz, load.memory_clock_mhz) == (1200, 2619)
+    assert (load.power_w, load.temperature_c, load.utilisation) == (300.0, 80, 0.9)
+
+
+def test_what_one_reading_does_not_tell_is_taken_from_the_other() -> None:
+    load = load_on_gpu(AcceleratorReading(), COOL)
+    assert (load.sm_clock_mhz, load.temperature_c, load.slowdowns) == (1980, 50, ())
+    assert load.thermal_slowdown_ns is None
+
+
+def test_a_gpu_that_tells_nothing_is_not_disturbed() -> None:
+    load = load_on_gpu(AcceleratorReading(), AcceleratorReading())
+    assert (load.sm_clock_mhz, load.slowdowns, load.foreign_pids, load.disturbance) == (None, None, None, None)
+
+
+def test_the_cpus_reading_agrees_with_psutil() -> None:
+    before = psutil.Process().cpu_times()
+    reading = find_device("cpu").read_meters()
+    behind = psutil.Process().cpu_times()
+    assert reading.accelerator is None
+    assert reading.cores == len(psutil.cpu_times(percpu=True))
+    # psutil counts in ticks of a hundredth of a second
+    assert before.user + before.system - 0.02 <= reading.cpu_s <= behind.user + behind.system + 0.02
+
+
+BUSY_WAIT = """
+import os, sys, time
+os.sched_setaffinity(0, {int(sys.argv[1])})
+"""
+MEASURED = """
+from proxies.device_load import load_between, read_cpu_meters
+
+def work(seconds):
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+before = read_cpu_meters()
+work(0.4) if sys.argv[2] == "work" else time.sleep(0.4)
+load = load_between(before, read_cpu_meters(), threads=1)
+print(load.waiting_share, load.foreign_cores, load.disturbance is not None)
+"""
+needs_schedstat = pytest.mark.skipif(
+    read_cpu_meters().waiting_s is None or not hasattr(os, "sched_setaffinity"),
+    reason="this system does not tell how long a thread waited for a core",
+)
+
+
+def python(code: str, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, text=True)
+
+
+def measured(core: int, what: str) -> tuple[float, float, bool]:
+    """Waiting share, foreign cores and verdict of a process of its own, pinned so that pytest itself is not."""
+    printed, _ = python(textwrap.dedent(BUSY_WAIT + MEASURED), str(core), what).communicate(timeout=60)
+    waiting, foreign_cores, disturbed = printed.split()
+    return float(waiting), float(foreign_cores), disturbed == "True"
+
+
+@needs_schedstat
+def test_a_busy_process_on_our_core_is_found() -> None:
+    core = max(os.sched_getaffinity(0))
+    neighbour = python(BUSY_WAIT + "print(flush=True)\nwhile True: pass\n", str(core))
+    try:
+        assert neighbour.stdout is not None
+        neighbour.stdout.readline()  # it runs and is pinned
+        waiting_share, foreign_cores, disturbed = measured(core, "work")
+    finally:
+        neighbour.kill()
+        neighbour.communicate()
+    # Two busy processes share a core by halves; others of this machine may take some of it too.
+    assert waiting_share > 0.3
+    assert foreign_cores > 0.3
+    assert disturbed
+
+
+@needs_schedstat
+def test_a_process_that_sleeps_waits_for_no_core() -> None:
+    core = max(os.sched_getaffinity(0))
+    neighbour = python(BUSY_WAIT + "print(flush=True)\nwhile True: pass\n", str(core))
+    try:
+        assert neighbour.stdout is not None
+        neighbour.stdout.readline()
+        # It wants the core for its two readings only, of which the busy neighbour may delay each by some milliseconds.
+        waiting_share, foreign_cores, _ = measured(core, "sleep")
+    finally:
+        neighbour.kill()
+        neighbour.communicate()
+    assert waiting_share < 0.1
+    assert foreign_cores > 0.5
+
+
+@needs_schedstat
+def test_waiting_of_every_thread_counts() -> None:
+    """Two threads that each want the one core wait half of their time, whatever else runs there."""
+    code = """
+    import threading
+    from proxies.device_load import load_between, read_cpu_meters
+    import hashlib
+    data = bytes(2**20)
+    def work():
+        for _ in range(400):
+            hashlib.sha256(data).digest()  # releases the interpreter's lock
+    before = read_cpu_meters()
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    [thread.start() for thread in threads]
+    time.sleep(0.2)
+    load = load_between(before, read_cpu_meters(), threads=2)
+    print(load.waiting_share)
+    """
+    core = max(os.sched_getaffinity(0))
+    printed, _ = python(BUSY_WAIT + textwrap.dedent(code), str(core)).communicate(timeout=60)
+    assert float(printed) > 0.3
+
+
+def test_a_kernel_without_statistics_tells_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    monkeypatch.setattr(device_load, "_OWN_THREADS", tmp_path / "missing")
+    assert read_cpu_meters().waiting_s is None
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "schedstat").write_text("0 0 0\n")
+    monkeypatch.setattr(device_load, "_OWN_THREADS", tmp_path)
+    assert read_cpu_meters().waiting_s is None
+    (tmp_path / "2").mkdir()
+    (tmp_path / "2" / "schedstat").write_text("5000 1500000000 3\n")
+    assert read_cpu_meters().waiting_s == pytest.approx(1.5)
+
+
+class FakeNVMLError(Exception):
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+
+NOT_SUPPORTED, NOT_FOUND, FUNCTION_NOT_FOUND = 3, 6, 13
+
+
+def fake_library(*, sampled: Any = (), running: tuple[int, ...] = (), reasons: int = 0x24) -> Any:
+    """What pynvml answers on a healthy GPU; sampled are (pid, share of the multiprocessors in percent)."""
+
+    def process_utilization(handle: str, since_us: int) -> list[SimpleNamespace]:
+        assert since_us > 1e15  # microseconds since 1970, not seconds
+        if not sampled:
+            raise FakeNVMLError(NOT_FOUND)
+        return [SimpleNamespace(pid=pid, smUtil=share) for pid, share in sampled]
+
+    return SimpleNamespace(
+        NVMLError=FakeNVMLError,
+        nvmlInit=lambda: None,
+        nvmlDeviceGetHandleByUUID=lambda uuid: f"handle of {uuid}",
+        nvmlDeviceGetClockInfo=lambda handle, clock: {1: 1980, 2: 2619}[clock],
+        nvmlDeviceGetPowerUsage=lambda handle: 312_500,
+        nvmlDeviceGetTemperature=lambda handle, sensor: {0: 55}[sensor],
+        nvmlDeviceGetUtilizationRates=lambda handle: SimpleNamespace(gpu=87, memory=40),
+        nvmlDeviceGetViolationStatus=lambda handle, policy: SimpleNamespace(
+            violationTime={0: 1, 1: 77}[policy], referenceTime=0
+        ),
+        nvmlDeviceGetCurrentClocksEventReasons=lambda handle: reasons,
+        nvmlDeviceGetCurrentClocksThrottleReasons=lambda handle: reasons,
+        nvmlDeviceGetComputeRunningProcesses=lambda handle: [SimpleNamespace(pid=pid) for pid in running],
+        nvmlDeviceGetProcessUtilization=process_utilization,
+    )
+
+
+def read(library: Any) -> AcceleratorReading:
+    gpu = find_gpu("GPU-1", library)
+    assert gpu is not None
+    assert gpu.handle == "handle of GPU-1"
+    return gpu.read()
+
+
+WHOLE = AcceleratorReading(
+    sm_clock_mhz=1980,
+    memory_clock_mhz=2619,
+    power_w=312.5,
+    temperature_c=55,
+    utilisation=0.87,
+    slowdowns=("SwPowerCap", "SwThermalSlowdown"),
+    thermal_slowdown_ns=77,
+    foreign_pids=(),
+)
+
+
+def test_a_gpus_meters_are_read_in_our_units() -> None:
+    assert read(fake_library()) == WHOLE
+
+
+@pytest.mark.parametrize("how", ["raises", "is missing"])
+@pytest.mark.parametrize(
+    ("function", "fields"),
+    [
+        ("nvmlDeviceGetClockInfo", ("sm_clock_mhz", "memory_clock_mhz")),
+        ("nvmlDeviceGetPowerUsage", ("power_w",)),
+        ("nvmlDeviceGetTemperature", ("temperature_c",)),
+        ("nvmlDeviceGetUtilizationRates", ("utilisation",)),
+        ("nvmlDeviceGetViolationStatus", ("thermal_slowdown_ns",)),
+        ("nvmlDeviceGetCurrentClocksThrottleReasons", ()),  # the former name, asked where the present one fails
+        ("nvmlDeviceGetCurrentClocksEventReasons", ()),
+        ("nvmlDeviceGetComputeRunningProcesses", ("foreign_pids",)),
+        ("nvmlDeviceGetProcessUtilization", ()),  # nobody holds the GPU, so nobody computes there
+    ],
+)
+def test_what_a_gpu_does_not_tell_is_none_and_the_rest_is_there(
+    function: str, fields: tuple[str, ...], how: str
+) -> None:
+    library = fake_library()
+    if how == "raises":
+        setattr(library, function, refuse(NOT_SUPPORTED))
+    else:
+        delattr(library, function)
+    assert read(library) == replace(WHOLE, **dict.fromkeys(fields))
+
+
+def refuse(code: int) -> Any:
+    def raising(*_: Any) -> None:
+        raise FakeNVMLError(code)
+
+    return raising
+
+
+def test_a_driver_that_knows_no_reasons_tells_none() -> None:
+    library = fake_library()
+    library.nvmlDeviceGetCurrentClocksEventReasons = refuse(FUNCTION_NOT_FOUND)
+    library.nvmlDeviceGetCurrentClocksThrottleReasons = refuse(NOT_SUPPORTED)
+    assert read(library).slowdowns is None
+
+
+@pytest.mark.parametrize(
+    ("reasons", "names"), [(0, ()), (0x48, ("HwSlowdown", "HwThermalSlowdown")), (0x801, ("0x800", "GpuIdle"))]
+)
+def test_reasons_are_named_and_new_ones_keep_their_number(reasons: int, names: tuple[str, ...]) -> None:
+    assert read(fake_library(reasons=reasons)).slowdowns == names
+
+
+@pytest.mark.parametrize("function", ["nvmlInit", "nvmlDeviceGetHandleByUUID"])
+def test_without_a_driver_or_the_gpu_there_are_no_meters(function: str) -> None:
+    library = fake_library()
+    setattr(library, function, refuse(NOT_FOUND))
+    assert find_gpu("GPU-1", library) is None
+
+
+OWN = os.getpid()
+OTHER, HOLDER = OWN + 1, OWN + 2
+
+
+@pytest.mark.parametrize(
+    ("running", "sampled", "foreign"),
+    [
+        pytest.param((OWN, OTHER, HOLDER), ((OWN, 60), (OTHER, 30), (HOLDER, 0)), (OTHER,), id="one computes"),
+        pytest.param((OWN, HOLDER), ((OWN, 60),), (), id="one only holds memory"),
+        pytest.param((OWN, OTHER), (), (), id="nobody computes"),
+        pytest.param((OTHER,), ((OTHER, 30),), None, id="we are not listed: numbers of another namespace"),
+        pytest.param((OWN,), ((999_999, 60),), (), id="only the samples are numbered as the host does"),
+    ],
+)
+def test_foreign_processes_are_those_that_compute(running: Any, sampled: Any, foreign: Any) -> None:
+    assert read(fake_library(running=running, sampled=sampled)).foreign_pids == foreign
+
+
+@pytest.mark.parametrize("how", ["raises", "is missing"])
+def test_without_use_per_process_nobody_is_accused(how: str) -> None:
+    library = fake_library(running=(OWN, OTHER))
+    if how == "raises":
+        library.nvmlDeviceGetProcessUtilization = refuse(NOT_SUPPORTED)
+    else:
+        del library.nvmlDeviceGetProcessUtilization
+    assert read(library).foreign_pids is None
+
+
+def test_the_real_library_answers_none_where_there_is_no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    pynvml = pytest.importorskip("pynvml")
+    monkeypatch.setattr(pynvml, "nvmlInit", refuse_really(pynvml))
+    assert find_gpu("GPU-1", pynvml) is None
+
+
+def refuse_really(pynvml: Any) -> Any:
+    def raising() -> None:
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
+
+    return raising
+
+
+def test_the_values_taken_from_the_header_are_pynvmls() -> None:
+    pynvml = pytest.importorskip("pynvml")
+    from proxies import nvml
+
+    assert (pynvml.NVML_CLOCK_SM, pynvml.NVML_CLOCK_MEM) == (nvml._SM_CLOCK, nvml._MEMORY_CLOCK)
+    assert nvml._GPU_SENSOR == pynvml.NVML_TEMPERATURE_GPU
+    assert nvml._THERMAL_POLICY == pynvml.NVML_PERF_POLICY_THERMAL
+    assert (nvml._SUCCESS, nvml._NOT_FOUND) == (pynvml.NVML_SUCCESS, pynvml.NVML_ERROR_NOT_FOUND)
+    for bit, name in nvml._REASONS.items():
+        assert getattr(pynvml, f"nvmlClocksThrottleReason{name}", bit) == bit
+    assert pynvml.nvmlClocksEventReasonAll & ~sum(nvml._REASONS) == 0
+
+
+@pytest.mark.gpu
+def test_a_real_gpu_shows_its_meters() -> None:
+    import torch
+
+    device = find_device("cuda")
+    matrix = torch.randn(4096, 4096, device=device.torch_device)
+    before = device.read_meters()
+    for _ in range(50):
+        matrix @ matrix
+    device.synchronize()
+    reading = device.read_meters()
+    if reading.accelerator is None:
+        pytest.skip("NVML is not usable here")
+    assert reading.accelerator.temperature_c is None or 0 < reading.accelerator.temperature_c < 120
+    assert reading.accelerator.sm_clock_mhz is None or reading.accelerator.sm_clock_mhz > 0
+    load = load_between(before, reading, threads=1)
+    assert os.getpid() not in (load.foreign_pids or ())
+    assert load.power_w is None or load.power_w > 0
