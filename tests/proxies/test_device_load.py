@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-import textwrap
+from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from proxies import device_load
+from proxies import device_load, nvml
 from proxies.device import find_device
 from proxies.device_load import AcceleratorReading, Load, Reading, load_between, read_cpu_meters
 from proxies.nvml import find_gpu
@@ -29,7 +29,7 @@ COOL = AcceleratorReading(
 )
 
 
-def after(
+def later(
     seconds: float, *, cpu: float, waiting: float | None, others: float, gpu: AcceleratorReading | None = None
 ) -> Reading:
     """The reading `seconds` after IDLE, in which this process used `cpu`, waited `waiting` and others used `others`."""
@@ -44,12 +44,12 @@ def after(
 
 
 def load_on_gpu(before: AcceleratorReading, gpu: AcceleratorReading) -> Load:
-    quiet = after(2.0, cpu=2.0, waiting=0.0, others=0.0, gpu=gpu)
+    quiet = later(2.0, cpu=2.0, waiting=0.0, others=0.0, gpu=gpu)
     return load_between(replace(IDLE, accelerator=before), quiet, threads=1)
 
 
 def test_shares_are_of_the_steps_threads_and_of_the_machines_cores() -> None:
-    load = load_between(IDLE, after(2.0, cpu=3.0, waiting=1.0, others=1.6), threads=2)
+    load = load_between(IDLE, later(2.0, cpu=3.0, waiting=1.0, others=1.6), threads=2)
     assert load.waiting_share == pytest.approx(1.0 / (2.0 * 2))
     assert load.foreign_share == pytest.approx(1.6 / (2.0 * 4))
     assert load.foreign_cores == pytest.approx(0.8)
@@ -57,11 +57,11 @@ def test_shares_are_of_the_steps_threads_and_of_the_machines_cores() -> None:
 
 
 def test_a_process_alone_is_not_disturbed() -> None:
-    assert load_between(IDLE, after(2.0, cpu=1.99, waiting=0.004, others=0.02), threads=1).disturbance is None
+    assert load_between(IDLE, later(2.0, cpu=1.99, waiting=0.004, others=0.02), threads=1).disturbance is None
 
 
 def test_a_neighbour_on_another_core_is_recorded_and_does_not_disturb() -> None:
-    load = load_between(IDLE, after(2.0, cpu=2.0, waiting=0.01, others=2.0), threads=1)
+    load = load_between(IDLE, later(2.0, cpu=2.0, waiting=0.01, others=2.0), threads=1)
     assert load.foreign_cores == pytest.approx(1.0)
     assert load.disturbance is None
 
@@ -70,7 +70,7 @@ def test_a_neighbour_on_another_core_is_recorded_and_does_not_disturb() -> None:
     ("others", "threads", "disturbed"), [(2.0, 2, False), (2.0, 4, True), (8.0, 1, True), (0.0, 4, False)]
 )
 def test_where_nobody_tells_who_waited_a_full_machine_disturbs(others: float, threads: int, disturbed: bool) -> None:
-    load = load_between(IDLE, after(2.0, cpu=2.0, waiting=None, others=others), threads=threads)
+    load = load_between(IDLE, later(2.0, cpu=2.0, waiting=None, others=others), threads=threads)
     assert load.waiting_share is None
     assert (load.disturbance is not None) == disturbed
     if load.disturbance:
@@ -78,18 +78,18 @@ def test_where_nobody_tells_who_waited_a_full_machine_disturbs(others: float, th
 
 
 def test_counters_that_fall_behind_by_rounding_or_ended_threads_count_as_nothing() -> None:
-    load = load_between(IDLE, after(0.05, cpu=0.05, waiting=-0.5, others=-0.01), threads=1)
+    load = load_between(IDLE, later(0.05, cpu=0.05, waiting=-0.5, others=-0.01), threads=1)
     assert (load.waiting_share, load.foreign_share, load.disturbance) == (0.0, 0.0, None)
 
 
 def test_readings_in_the_wrong_order_are_refused() -> None:
     with pytest.raises(ValueError, match="the second reading must be later than the first, got -2 s"):
-        load_between(after(2.0, cpu=1.0, waiting=0.0, others=0.0), IDLE, threads=1)
+        load_between(later(2.0, cpu=1.0, waiting=0.0, others=0.0), IDLE, threads=1)
 
 
 def test_no_threads_are_refused() -> None:
     with pytest.raises(ValueError, match="threads must be at least 1, got 0"):
-        load_between(IDLE, after(2.0, cpu=1.0, waiting=0.0, others=0.0), threads=0)
+        load_between(IDLE, later(2.0, cpu=1.0, waiting=0.0, others=0.0), threads=0)
 
 
 def test_a_foreign_process_on_the_gpu_is_named() -> None:
@@ -124,7 +124,7 @@ def test_heat_between_the_readings_is_seen_by_its_counter() -> None:
 
 def test_every_disturbance_is_told_in_one_line() -> None:
     gpu = replace(COOL, foreign_pids=(9,), slowdowns=("HwSlowdown",))
-    contended = after(2.0, cpu=1.0, waiting=1.0, others=1.0, gpu=gpu)
+    contended = later(2.0, cpu=1.0, waiting=1.0, others=1.0, gpu=gpu)
     text = load_between(replace(IDLE, accelerator=COOL), contended, threads=1).disturbance
     assert text is not None
     assert all(part in text for part in ("pid 9", "HwSlowdown", "50% of its time for a core"))
@@ -159,94 +159,103 @@ def test_the_cpus_reading_agrees_with_psutil() -> None:
     assert before.user + before.system - 0.02 <= reading.cpu_s <= behind.user + behind.system + 0.02
 
 
-BUSY_WAIT = """
-import os, sys, time
-os.sched_setaffinity(0, {int(sys.argv[1])})
-"""
-MEASURED = """
-from proxies.device_load import load_between, read_cpu_meters
-
-def work(seconds):
-    end = time.process_time() + seconds
-    while time.process_time() < end:
-        pass
-
-before = read_cpu_meters()
-work(0.4) if sys.argv[2] == "work" else time.sleep(0.4)
-load = load_between(before, read_cpu_meters(), threads=1)
-print(load.waiting_share, load.foreign_cores, load.disturbance is not None)
-"""
 needs_schedstat = pytest.mark.skipif(
     read_cpu_meters().waiting_s is None or not hasattr(os, "sched_setaffinity"),
     reason="this system does not tell how long a thread waited for a core",
 )
 
+PINNED = """
+import hashlib, os, sys, threading, time
+from proxies.device_load import load_between, read_cpu_meters
 
-def python(code: str, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, text=True)
+os.sched_setaffinity(0, {int(sys.argv[1])})
+"""
+BUSY = """
+print(flush=True)
+while True:
+    pass
+"""
+WORK = """
+before = read_cpu_meters()
+while time.process_time() < 1.5:
+    pass
+load = load_between(before, read_cpu_meters(), threads=1)
+print(load.waiting_share, load.foreign_cores, load.disturbance)
+"""
+SLEEP = """
+before = read_cpu_meters()
+time.sleep(0.3)
+load = load_between(before, read_cpu_meters(), threads=1)
+print(load.waiting_share, load.foreign_cores, load.disturbance)
+"""
+TWO_THREADS = """
+done = threading.Event()
+
+def work():
+    while not done.is_set():
+        hashlib.sha256(bytes(2**20)).digest()  # lets go of the interpreter's lock
+
+threads = [threading.Thread(target=work) for _ in range(2)]
+before = read_cpu_meters()
+for thread in threads:
+    thread.start()
+time.sleep(0.3)
+load = load_between(before, read_cpu_meters(), threads=2)
+done.set()
+print(load.waiting_share, load.foreign_cores, load.disturbance)
+"""
 
 
-def measured(core: int, what: str) -> tuple[float, float, bool]:
-    """Waiting share, foreign cores and verdict of a process of its own, pinned so that pytest itself is not."""
-    printed, _ = python(textwrap.dedent(BUSY_WAIT + MEASURED), str(core), what).communicate(timeout=60)
-    waiting, foreign_cores, disturbed = printed.split()
-    return float(waiting), float(foreign_cores), disturbed == "True"
+def pinned(code: str) -> subprocess.Popen[str]:
+    """A process of its own on our last core, so that pytest itself is not pinned."""
+    core = str(max(os.sched_getaffinity(0)))
+    return subprocess.Popen([sys.executable, "-c", PINNED + code, core], stdout=subprocess.PIPE, text=True)
+
+
+def measured(code: str) -> tuple[float, float, str]:
+    """Waiting share, foreign cores and verdict that such a process prints."""
+    printed, _ = pinned(code).communicate(timeout=60)
+    waiting_share, foreign_cores, disturbance = printed.strip().split(" ", 2)
+    return float(waiting_share), float(foreign_cores), disturbance
+
+
+@pytest.fixture
+def busy_neighbour() -> Iterator[None]:
+    """An always busy process on the same core."""
+    neighbour = pinned(BUSY)
+    assert neighbour.stdout is not None
+    neighbour.stdout.readline()  # it is pinned and runs from here on
+    yield
+    neighbour.kill()
+    neighbour.communicate()
 
 
 @needs_schedstat
+@pytest.mark.usefixtures("busy_neighbour")
 def test_a_busy_process_on_our_core_is_found() -> None:
-    core = max(os.sched_getaffinity(0))
-    neighbour = python(BUSY_WAIT + "print(flush=True)\nwhile True: pass\n", str(core))
-    try:
-        assert neighbour.stdout is not None
-        neighbour.stdout.readline()  # it runs and is pinned
-        waiting_share, foreign_cores, disturbed = measured(core, "work")
-    finally:
-        neighbour.kill()
-        neighbour.communicate()
-    # Two busy processes share a core by halves; others of this machine may take some of it too.
+    waiting_share, foreign_cores, disturbance = measured(WORK)
+    # Two busy processes share a core by halves; whatever else runs here takes its part too.
     assert waiting_share > 0.3
     assert foreign_cores > 0.3
-    assert disturbed
+    assert "of its time for a core" in disturbance
 
 
 @needs_schedstat
-def test_a_process_that_sleeps_waits_for_no_core() -> None:
-    core = max(os.sched_getaffinity(0))
-    neighbour = python(BUSY_WAIT + "print(flush=True)\nwhile True: pass\n", str(core))
-    try:
-        assert neighbour.stdout is not None
-        neighbour.stdout.readline()
-        # It wants the core for its two readings only, of which the busy neighbour may delay each by some milliseconds.
-        waiting_share, foreign_cores, _ = measured(core, "sleep")
-    finally:
-        neighbour.kill()
-        neighbour.communicate()
-    assert waiting_share < 0.1
+@pytest.mark.usefixtures("busy_neighbour")
+def test_a_process_that_only_sleeps_waits_for_no_core() -> None:
+    # It wants the core for its readings alone, which a busy machine may delay by some milliseconds: the calmest counts.
+    waiting_share, foreign_cores, disturbance = min(measured(SLEEP) for _ in range(5))
+    assert waiting_share < 0.02
     assert foreign_cores > 0.5
+    assert disturbance == "None"
 
 
 @needs_schedstat
 def test_waiting_of_every_thread_counts() -> None:
-    """Two threads that each want the one core wait half of their time, whatever else runs there."""
-    code = """
-    import threading
-    from proxies.device_load import load_between, read_cpu_meters
-    import hashlib
-    data = bytes(2**20)
-    def work():
-        for _ in range(400):
-            hashlib.sha256(data).digest()  # releases the interpreter's lock
-    before = read_cpu_meters()
-    threads = [threading.Thread(target=work) for _ in range(2)]
-    [thread.start() for thread in threads]
-    time.sleep(0.2)
-    load = load_between(before, read_cpu_meters(), threads=2)
-    print(load.waiting_share)
-    """
-    core = max(os.sched_getaffinity(0))
-    printed, _ = python(BUSY_WAIT + textwrap.dedent(code), str(core)).communicate(timeout=60)
-    assert float(printed) > 0.3
+    """Two threads that both want the one core each wait half of the time, though nobody else need run there."""
+    waiting_share, _, disturbance = measured(TWO_THREADS)
+    assert waiting_share > 0.3
+    assert "of its time for a core" in disturbance
 
 
 def test_a_kernel_without_statistics_tells_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
@@ -416,8 +425,6 @@ def refuse_really(pynvml: Any) -> Any:
 
 def test_the_values_taken_from_the_header_are_pynvmls() -> None:
     pynvml = pytest.importorskip("pynvml")
-    from proxies import nvml
-
     assert (pynvml.NVML_CLOCK_SM, pynvml.NVML_CLOCK_MEM) == (nvml._SM_CLOCK, nvml._MEMORY_CLOCK)
     assert nvml._GPU_SENSOR == pynvml.NVML_TEMPERATURE_GPU
     assert nvml._THERMAL_POLICY == pynvml.NVML_PERF_POLICY_THERMAL
