@@ -38,23 +38,23 @@ def count_macs(
 def block_params(block: PlacedBlock) -> int:
     """Trainable parameters of one block: convolutions, their batch norms, squeeze-and-excitation with biases."""
     # Batch norm has a scale and a shift for each output channel.
-    convolutions = sum((kernel**2 * inputs + 2) * outputs for kernel, inputs, outputs, _ in _convolutions(block))
+    weights = sum((kernel**2 * inputs + 2) * outputs for kernel, inputs, outputs, _ in convolutions(block))
     if not block.se_ratio:
-        return convolutions
+        return weights
     hidden, squeezed = block.hidden_channels, block.squeezed_channels
-    return convolutions + 2 * hidden * squeezed + hidden + squeezed
+    return weights + 2 * hidden * squeezed + hidden + squeezed
 
 
 @lru_cache(maxsize=65_536)
 def block_macs(block: PlacedBlock) -> int:
     """Multiply-adds of one block on one image."""
-    convolutions = sum(kernel**2 * inputs * outputs * size**2 for kernel, inputs, outputs, size in _convolutions(block))
+    macs = sum(kernel**2 * inputs * outputs * size**2 for kernel, inputs, outputs, size in convolutions(block))
     if not block.se_ratio:
-        return convolutions
-    return convolutions + 2 * block.hidden_channels * block.squeezed_channels
+        return macs
+    return macs + 2 * block.hidden_channels * block.squeezed_channels
 
 
-def _convolutions(block: PlacedBlock) -> tuple[tuple[int, int, int, int], ...]:
+def convolutions(block: PlacedBlock) -> tuple[tuple[int, int, int, int], ...]:
     """Each convolution as (kernel size, inputs per output channel, output channels, output size)."""
     kernel, inputs, hidden, outputs = block.kernel_size, block.in_channels, block.hidden_channels, block.out_channels
     if block.kind in (STEM, HEAD) or (block.kind == FUSED_MBCONV and block.expand_ratio == 1):

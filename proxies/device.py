@@ -18,6 +18,7 @@ from .device_load import Reading, read_cpu_meters
 from .execution import Dtype
 from .infeasible import InfeasibleError
 from .nvml import gpu_here
+from .peak_memory import Prepare, measure_cpu_peak, measure_cuda_peak, measure_mps_peak
 
 _NAME = re.compile(r"auto|cpu|mps|cuda(:(?P<index>[0-9]{1,3}))?")
 _OUT_OF_MEMORY = (
@@ -70,6 +71,8 @@ class Device:
     """Wait until everything queued on the device is done; call it before a clock is read."""
     release_memory: Callable[[], None]
     """Give cached memory back to the device."""
+    measure_peak: Callable[[Prepare], int]
+    """Most bytes that prepared work and what was prepared for it hold, see :mod:`proxies.peak_memory`."""
     read_meters: Callable[[], Reading]
     """What the meters of the device and its machine show now; two readings tell what else happened between them."""
     mixed_dtypes: tuple[Dtype, ...]
@@ -180,6 +183,7 @@ def _cpu() -> Device:
         seed_generator=_nothing_to_seed,
         synchronize=_nothing_to_do,
         release_memory=_nothing_to_do,
+        measure_peak=measure_cpu_peak,
         read_meters=read_cpu_meters,
         mixed_dtypes=("bfloat16",),
         slow_on_small_maps=True,
@@ -198,6 +202,7 @@ def _cuda(index: int) -> Device:
         seed_generator=functools.partial(_seed_cuda, torch_device),
         synchronize=functools.partial(torch.cuda.synchronize, torch_device),
         release_memory=torch.cuda.empty_cache,
+        measure_peak=functools.partial(measure_cuda_peak, torch_device),
         read_meters=functools.partial(_read_cuda_meters, torch_device),
         mixed_dtypes=("bfloat16", "float16"),
         slow_on_small_maps=False,
@@ -213,6 +218,7 @@ def _mps() -> Device:
         seed_generator=torch.mps.manual_seed,
         synchronize=torch.mps.synchronize,
         release_memory=torch.mps.empty_cache,
+        measure_peak=measure_mps_peak,
         read_meters=read_cpu_meters,
         mixed_dtypes=("bfloat16",),
         slow_on_small_maps=False,

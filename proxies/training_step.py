@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from .device import Device, flush_denormals
 from .execution import ExecutionMode
+from .micro_batches import largest_part
 from .training.config import TrainConfig
 from .training.optimizer import make_optimizer
 from .training.schedule import WarmupCosine
@@ -26,6 +27,10 @@ class TrainingStep:
     label_smoothing: float
     schedule: WarmupCosine | None
     """Learning rate per step; None keeps the optimizer's."""
+    micro_batches: int
+    """Parts of a batch that are computed one after another to save memory. Gradients and loss are those of the whole
+    batch, except that batch normalisation takes its statistics over each part alone, and follows them with as many
+    steps of its running averages."""
     _forward: Callable[[Tensor], Tensor]
     _scaler: torch.amp.GradScaler
     steps_done: int = field(default=0)
@@ -41,11 +46,23 @@ class TrainingStep:
         return loss
 
     def backward(self, images: Tensor, labels: Tensor) -> Tensor:
-        """The first half of a step: gradients of the mean loss, times :attr:`loss_scale`, in the weights' ``grad``."""
+        """The first half of a step: gradients of the mean loss, times :attr:`loss_scale`, in the weights' ``grad``.
+
+        Raises:
+            ValueError: If the batch is too small for its parts.
+        """
+        num_images = len(labels)
+        largest_part(num_images, self.micro_batches)
+        parts = zip(images.tensor_split(self.micro_batches), labels.tensor_split(self.micro_batches), strict=True)
+        losses = [self._backward(part, answers, share=len(answers) / num_images) for part, answers in parts]
+        return torch.stack(losses).sum()
+
+    def _backward(self, images: Tensor, labels: Tensor, *, share: float) -> Tensor:
+        """Add gradients of one part's mean loss times its share of the batch."""
         images = images.contiguous(memory_format=self.mode.memory_format)
         with self.mode.autocast(self.device.torch_device):
             logits = self._forward(images)
-            loss = functional.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+            loss = share * functional.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
         self._scaler.scale(loss).backward()
         return loss.detach()
 
@@ -73,6 +90,7 @@ def make_training_step(
     mode: ExecutionMode,
     device: Device,
     schedule: WarmupCosine | None = None,
+    micro_batches: int = 1,
 ) -> TrainingStep:
     """Bring a network to the device and make it ready to be trained, or timed.
 
@@ -82,6 +100,7 @@ def make_training_step(
         mode: How the step is executed.
         device: Where.
         schedule: Learning rate per step; constant at the peak without one.
+        micro_batches: Parts each batch is computed in, see :attr:`TrainingStep.micro_batches`.
     """
     flush_denormals()
     network = mode.place(network.train(), device.torch_device)
@@ -92,6 +111,7 @@ def make_training_step(
         mode=mode,
         label_smoothing=config.label_smoothing,
         schedule=schedule,
+        micro_batches=micro_batches,
         _forward=torch.compile(network) if mode.compile else network,
         # Gradients of float16 underflow unless the loss is scaled; for other dtypes the scaler does nothing.
         _scaler=torch.amp.GradScaler(device.kind, enabled=mode.dtype == "float16"),
