@@ -155,16 +155,12 @@ def test_without_use_per_process_nobody_is_accused(how: str) -> None:
     assert read(library).foreign_pids is None
 
 
-def test_the_real_library_answers_none_where_there_is_no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pynvml, "nvmlInit", refuse_really())
-    assert find_gpu("GPU-1", pynvml) is None
-
-
-def refuse_really() -> Any:
-    def raising() -> None:
+def test_the_real_librarys_errors_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_driver() -> None:
         raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
 
-    return raising
+    monkeypatch.setattr(pynvml, "nvmlInit", no_driver)
+    assert find_gpu("GPU-1", pynvml) is None
 
 
 def test_the_values_taken_from_the_header_are_pynvmls() -> None:
