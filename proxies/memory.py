@@ -13,33 +13,57 @@ between blocks of an allocator, cuDNN's working memory, and oneDNN's but for the
 taken as not compiled.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
 from search_spaces.architecture import MBCONV, Architecture
 from search_spaces.blocks import HEAD, STEM, PlacedBlock, placed_blocks
 
-from .complexity import convolutions, count_params
+from .complexity import convolutions
 from .execution import PLAIN, ExecutionMode
 from .micro_batches import largest_part
 
-FLOAT32 = 4
-OPTIMIZERS = {"adamw": (2, 0), "sgd": (1, 0), "nadamw": (2, 3), "rmsproptf": (2, 3), "lamb": (2, 4), "lion": (1, 2)}
+_FLOAT32 = 4
+OPTIMIZERS = {"adamw": (2, 0), "sgd": (1, 0), "nadamw": (2, 3), "rmsproptf": (2, 3), "lamb": (2, 3), "lion": (1, 1)}
 """Numbers an optimizer keeps for every weight, and those it needs besides for one tensor of weights at a time."""
-LABEL = COUNTER = 8
-TILE = 16 * 16
+_LABEL = 8
+_COUNTER = 8
+"""Batch normalisation counts its batches."""
+_TILE = 16 * 16
+
+
+class _Setting(NamedTuple):
+    """One part of a batch, and how its step is executed."""
+
+    num_images: int
+    value_size: int
+    """Bytes of a number in a map."""
+    cast_size: int
+    """Bytes of the rounded copy that autocast keeps of a weight; 0 where nothing is rounded."""
+    channels_last: bool
+    small_maps: bool
+    on_cpu: bool
+    piles_up: bool
+    """Whether gradients of weights pile up on the way back; not where those of earlier parts are there already."""
 
 
 class _Memory(NamedTuple):
-    """Bytes of one part of a network, a layer, a block or the classifier, for one part of a batch."""
+    """Bytes of a piece of a network: a layer, a block, the classifier, or pieces in a row."""
 
     kept: int
     """From its way forward until its way back."""
     most: int
-    """Most that is held on its way back, beside what earlier parts keep and gradients of later ones."""
-    gradients: int
-    """Of its weights, as far as they pile up on the way back."""
+    """Most that is held on its way back, beside what earlier pieces keep and gradients of later ones."""
+    weights: int
+    """Its weights; its gradients are as many."""
+    largest: int
+    """Largest tensor of weights."""
+    statistics: int
+    """Running mean and variance of batch normalisation."""
+
+
+_NOTHING = _Memory(kept=0, most=0, weights=0, largest=0, statistics=0)
 
 
 def predict_peak_memory(
@@ -58,7 +82,7 @@ def predict_peak_memory(
 
     >>> from search_spaces import catalog
     >>> predict_peak_memory(catalog.get("efficientnetv2-s").architecture, batch_size=32) // 2**20
-    8909
+    9070
 
     Args:
         architecture: What is trained, by :mod:`proxies.training_step`.
@@ -68,7 +92,7 @@ def predict_peak_memory(
         num_classes: Of the classifier.
         in_channels: Of the images.
         optimizer: As in :class:`~proxies.training.config.TrainConfig`.
-        micro_batches: Parts the batch is trained on in.
+        micro_batches: Parts the batch is computed in.
         device_kind: "cpu", "cuda" or "mps".
 
     Raises:
@@ -76,132 +100,177 @@ def predict_peak_memory(
     """
     if optimizer not in OPTIMIZERS:
         raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {optimizer!r}")
-    num_states, num_copies = OPTIMIZERS[optimizer]
-    num_images = largest_part(batch_size, micro_batches)
+    num_states, num_temporary = OPTIMIZERS[optimizer]
     resolution = resolution or architecture.resolution
-    blocks = placed_blocks(architecture, resolution, in_channels=in_channels)
-    # Gradients of a whole batch pile up on the way back; with several parts, those of the parts before are there.
-    piles_up = micro_batches == 1
-    memories = [_block_memory(block, num_images, mode, device_kind, piles_up) for block in blocks]
-    memories.append(_classifier_memory(architecture.head_channels, num_classes, num_images, mode, piles_up))
-    way_back = _joined(memories)
-    weights = FLOAT32 * count_params(architecture, num_classes, in_channels)
-    always = weights * (1 + num_states + (not piles_up)) + sum(map(_statistics, blocks))
+    setting = _setting(largest_part(batch_size, micro_batches), mode, device_kind, piles_up=micro_batches == 1)
+    network = _network_memory(architecture, resolution, num_classes, in_channels, setting)
     image = in_channels * resolution**2
-    batch = batch_size * (FLOAT32 * image + LABEL)
-    # The part at hand as the mode wants it, laid out and rounded, and what the network says of it.
-    copies = num_images * image * (FLOAT32 * (mode.channels_last and in_channels > 1) + _cast_size(mode))
-    logits = num_images * num_classes * _value_size(mode)
-    largest = max(architecture.head_channels * num_classes, *map(_largest_weight, blocks))
-    update = way_back.gradients + FLOAT32 * num_copies * largest
-    return always + batch + max(copies + logits + way_back.most, update)
+    batch = batch_size * (_FLOAT32 * image + _LABEL)
+    # The part at hand, laid out and rounded as the mode wants it.
+    copies = _FLOAT32 * (mode.channels_last and in_channels > 1) + setting.cast_size
+    way_back = setting.num_images * copies * image + network.most
+    update = num_temporary * network.largest + setting.piles_up * network.weights
+    always = (1 + num_states + (not setting.piles_up)) * network.weights + network.statistics
+    return always + batch + max(way_back, update)
 
 
-def _joined(memories: Sequence[_Memory]) -> _Memory:
-    """Of layers or blocks in a row, forward and then back."""
+def _setting(num_images: int, mode: ExecutionMode, device_kind: str, *, piles_up: bool) -> _Setting:
+    is_rounded = mode.dtype != "float32"
+    return _Setting(
+        num_images=num_images,
+        value_size=2 if is_rounded else _FLOAT32,
+        cast_size=2 if is_rounded else 0,
+        channels_last=mode.channels_last,
+        small_maps=mode.small_maps,
+        on_cpu=device_kind == "cpu",
+        piles_up=piles_up,
+    )
+
+
+def _network_memory(
+    architecture: Architecture, resolution: int, num_classes: int, in_channels: int, setting: _Setting
+) -> _Memory:
+    blocks = placed_blocks(architecture, resolution, in_channels=in_channels)
+    memories = [_block_memory(block, setting) for block in blocks]
+    classifier = _classifier_memory(architecture.head_channels, num_classes, setting)
+    network = _in_a_row([*memories, classifier], setting)
+    # The step itself holds the logits until the way back is done.
+    return network._replace(most=network.most + setting.num_images * num_classes * setting.value_size)
+
+
+def _in_a_row(memories: Iterable[_Memory], setting: _Setting) -> _Memory:
+    """Of pieces that are gone through forward, and then back."""
+    memories = tuple(memories)
     kept = before = sum(memory.kept for memory in memories)
-    gradients = highest = 0
+    gradients = most = 0
     for memory in reversed(memories):
         before -= memory.kept
-        highest = max(highest, before + memory.most + gradients)
-        gradients += memory.gradients
-    return _Memory(kept, highest, gradients)
+        most = max(most, before + memory.most + gradients)
+        gradients += setting.piles_up * memory.weights
+    return _Memory(
+        kept=kept,
+        most=most,
+        weights=sum(memory.weights for memory in memories),
+        largest=max(memory.largest for memory in memories),
+        statistics=sum(memory.statistics for memory in memories),
+    )
 
 
 @lru_cache(maxsize=65_536)
-def _block_memory(
-    block: PlacedBlock, num_images: int, mode: ExecutionMode, device_kind: str, piles_up: bool
-) -> _Memory:
-    return _joined(tuple(_layer_memories(block, num_images, mode, device_kind, piles_up)))
+def _block_memory(block: PlacedBlock, setting: _Setting) -> _Memory:
+    return _in_a_row(_layer_memories(block, setting), setting)
 
 
-def _layer_memories(
-    block: PlacedBlock, num_images: int, mode: ExecutionMode, device_kind: str, piles_up: bool
-) -> Iterator[_Memory]:
+def _layer_memories(block: PlacedBlock, setting: _Setting) -> Iterator[_Memory]:
     """Each convolution of a block with what follows it: normalisation, activation, squeeze-and-excitation."""
-    value, cast = num_images * _value_size(mode), _cast_size(mode)
+    value, cast = setting.num_images * setting.value_size, setting.cast_size
+    layers = convolutions(block)
     inputs = 0 if block.kind == STEM else value * block.in_channels * block.in_size**2
     shortcut = value * block.out_channels * block.out_size**2 if _has_residual(block) else 0
-    layers = convolutions(block)
     for number, (kernel, fan_in, channels, size) in enumerate(layers, start=1):
-        weights, outputs = kernel**2 * fan_in * channels, value * channels * size**2
-        is_projection = len(layers) > 1 and number == len(layers)
-        is_squeezed = block.se_ratio > 0 and number == len(layers) - 1
-        kept_maps = 2 if is_projection or block.kind == HEAD else 3
-        kept = kept_maps * outputs + 2 * FLOAT32 * channels + cast * weights
-        gradients = FLOAT32 * (weights + 2 * channels)
-        if is_squeezed:
-            hidden, squeezed = block.hidden_channels, block.squeezed_channels
-            kept += outputs + 2 * value * (hidden + squeezed) + 2 * cast * hidden * squeezed
-            gradients += FLOAT32 * (2 * hidden * squeezed + hidden + squeezed)
-        # What is kept is let go map by map while gradients of the same size come: so many of both at most.
-        undone = (3 if is_projection else 6 if is_squeezed else 4) * outputs
-        passed = outputs + inputs + (FLOAT32 + cast) * weights
-        if device_kind == "cpu" and kernel > 1:
-            is_depthwise = block.kind == MBCONV
-            passed += _depthwise_workspace(block, mode) if is_depthwise else _dense_workspace(weights, mode)
-        # The gradient of a block's result waits for the shortcut, once it is not used by the last layer itself.
-        waiting = 0 if number == len(layers) else shortcut
-        most = cast * weights + max(undone + waiting, passed + shortcut)
-        yield _Memory(kept, most, piles_up * gradients)
+        is_last, is_squeezed = number == len(layers), block.se_ratio > 0 and number == len(layers) - 1
+        is_projection = is_last and len(layers) > 1
+        numbers, outputs = kernel**2 * fan_in * channels, value * channels * size**2
+        maps = 2 if is_projection or block.kind == HEAD else 4 if is_squeezed else 3
+        squeeze = _squeeze_memory(block, setting) if is_squeezed else _NOTHING
+        # Kept maps are let go one by one while gradients of their size come and go: together so many at most.
+        undone = (3 if is_projection else 6 if is_squeezed else 4) * outputs + cast * numbers
+        passed = (
+            inputs
+            + shortcut
+            + max(
+                outputs
+                + _weight_gradient(numbers, setting)
+                + _workspace(block, kernel, numbers, inputs + outputs, setting),
+                _rounded_weight_gradient(numbers, setting),
+            )
+        )
+        yield _Memory(
+            kept=maps * outputs + 2 * _FLOAT32 * channels + cast * numbers + squeeze.kept,
+            # The gradient of a block's result is its last layer's, and waits for the shortcut after that.
+            most=max(undone + (0 if is_last else shortcut), passed),
+            weights=_FLOAT32 * (numbers + 2 * channels) + squeeze.weights,
+            largest=_FLOAT32 * numbers,
+            statistics=2 * _FLOAT32 * channels + _COUNTER,
+        )
         inputs = outputs
 
 
-def _classifier_memory(
-    features: int, num_classes: int, num_images: int, mode: ExecutionMode, piles_up: bool
-) -> _Memory:
+def _squeeze_memory(block: PlacedBlock, setting: _Setting) -> _Memory:
+    """Two fully connected layers over one pixel; the product of map and gate is counted with the maps."""
+    hidden, squeezed = block.hidden_channels, block.squeezed_channels
+    kept = 2 * setting.num_images * setting.value_size * (hidden + squeezed)
+    numbers = 2 * hidden * squeezed
+    return _Memory(
+        kept=kept + setting.cast_size * numbers,
+        most=0,
+        weights=_FLOAT32 * (numbers + hidden + squeezed),
+        largest=_FLOAT32 * hidden * squeezed,
+        statistics=0,
+    )
+
+
+def _classifier_memory(features: int, num_classes: int, setting: _Setting) -> _Memory:
     """Pooled features, linear layer and cross-entropy, which is computed in float32."""
-    weights = (features + 1) * num_classes
-    kept = num_images * (_value_size(mode) * features + FLOAT32 * num_classes) + _cast_size(mode) * weights
-    gradients = num_images * (_value_size(mode) * features + 2 * FLOAT32 * num_classes)
-    most = kept + gradients + (FLOAT32 + _cast_size(mode)) * weights
-    return _Memory(kept, most, piles_up * FLOAT32 * weights)
+    numbers = (features + 1) * num_classes
+    pooled, logits = setting.num_images * setting.value_size * features, setting.num_images * _FLOAT32 * num_classes
+    kept = pooled + logits + setting.cast_size * numbers
+    return _Memory(
+        kept=kept,
+        most=max(
+            kept + 2 * logits,
+            2 * pooled + 2 * logits + _weight_gradient(numbers, setting),
+            pooled + _rounded_weight_gradient(numbers, setting),
+        ),
+        weights=_FLOAT32 * numbers,
+        largest=_FLOAT32 * features * num_classes,
+        statistics=0,
+    )
 
 
-@lru_cache(maxsize=65_536)
-def _statistics(block: PlacedBlock) -> int:
-    """Running mean and variance of a block's batch normalisations, and their counts of batches."""
-    return sum(2 * FLOAT32 * channels + COUNTER for _, _, channels, _ in convolutions(block))
+def _weight_gradient(numbers: int, setting: _Setting) -> int:
+    """Where it is found: the weights as they were rounded, and their gradient, rounded alike."""
+    return (setting.cast_size + setting.value_size) * numbers
 
 
-@lru_cache(maxsize=65_536)
-def _largest_weight(block: PlacedBlock) -> int:
-    return max(kernel**2 * fan_in * channels for kernel, fan_in, channels, _ in convolutions(block))
+def _rounded_weight_gradient(numbers: int, setting: _Setting) -> int:
+    """Where it becomes float32: the weights as they were rounded are gone."""
+    return (setting.cast_size + _FLOAT32) * numbers
 
 
-def _dense_workspace(weights: int, mode: ExecutionMode) -> int:
-    """oneDNN finds the gradient of float32 weights in a layout of its own; copies lead from there to the weights'."""
-    return FLOAT32 * weights * (1 + mode.channels_last) if mode.dtype == "float32" else 0
+def _workspace(block: PlacedBlock, kernel: int, numbers: int, maps: int, setting: _Setting) -> int:
+    """What oneDNN, which computes convolutions on the CPU, works with to find gradients; at most, for large maps."""
+    if not setting.on_cpu:
+        return 0
+    # It has layouts of its own: maps that do not lie channels last are copied.
+    copies = 0 if setting.channels_last else maps
+    if kernel == 1:
+        return copies
+    if block.kind == MBCONV:
+        return copies + (_depthwise_workspace(block, setting) if setting.channels_last else 0)
+    # So are the gradients of weights, in float32 once more to lie channels last.
+    is_float32 = setting.value_size == _FLOAT32
+    return copies + _FLOAT32 * numbers * (1 + (setting.channels_last and is_float32))
 
 
-def _depthwise_workspace(block: PlacedBlock, mode: ExecutionMode) -> int:
-    """What oneDNN works with to find the gradient of depthwise weights that lie channels last.
+def _depthwise_workspace(block: PlacedBlock, setting: _Setting) -> int:
+    """Of depthwise weights that lie channels last: up to tens of megabytes for one layer, whatever the batch.
 
-    Other than for 3×3 it has no kernel for that, and pads each channel's filter to tiles of 16×16 numbers (with
-    AVX-512; to smaller ones on other processors): up to tens of megabytes for one layer, whatever the batch. In 16 bits
-    a sum in float32 lies beside that, and maps of an image are transposed in each thread; one thread is counted.
+    Other than for 3×3 oneDNN has no kernel for them, and pads each channel's filter to tiles of 16×16 numbers (with
+    AVX-512; to smaller ones on other processors). In 16 bits a sum in float32 lies beside that, and maps of an image
+    are transposed in each thread; one thread is counted.
     """
     kernel, size, channels = block.kernel_size, block.in_size, block.hidden_channels
     has_kernel = kernel == 3 and size > block.stride + 1
-    has_shortcut = mode.small_maps and size <= min(block.stride, kernel // 2 + 1)
-    if not mode.channels_last or has_kernel or has_shortcut:
+    has_shortcut = setting.small_maps and size <= min(block.stride, kernel // 2 + 1)
+    if has_kernel or has_shortcut:
         return 0
-    tiles = TILE * kernel**2 * channels
-    if mode.dtype == "float32":
-        return FLOAT32 * tiles
-    return (FLOAT32 + 2) * tiles + 32 * channels * (size**2 + block.out_size**2)
+    tiles = _TILE * kernel**2 * channels
+    if setting.value_size == _FLOAT32:
+        return _FLOAT32 * tiles
+    return (_FLOAT32 + 2) * tiles + 32 * channels * (size**2 + block.out_size**2)
 
 
 def _has_residual(block: PlacedBlock) -> bool:
     is_inner = block.kind not in (STEM, HEAD)
     return is_inner and block.stride == 1 and block.in_channels == block.out_channels
-
-
-def _value_size(mode: ExecutionMode) -> int:
-    """Bytes of a number in a map."""
-    return FLOAT32 if mode.dtype == "float32" else 2
-
-
-def _cast_size(mode: ExecutionMode) -> int:
-    """Bytes of the rounded copy that autocast keeps of a number; 0 where nothing is rounded."""
-    return 0 if mode.dtype == "float32" else 2
