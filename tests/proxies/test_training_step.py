@@ -75,6 +75,78 @@ def test_the_two_halves_make_a_step() -> None:
         assert torch.equal(ours, theirs)
 
 
+def make_exact_step(micro_batches: int, *, norms_learn: bool, dtype: str = "float32") -> TrainingStep:
+    """In float64, or rounded by autocast; normalised by what was seen before unless norms learn."""
+    step = make_training_step(
+        tiny_network(), config=CONFIG, mode=parse_mode(f"{dtype}-contiguous"), device=CPU, micro_batches=micro_batches
+    )
+    step.network.to(torch.float64 if dtype == "float32" else torch.float32).train(norms_learn)
+    return step
+
+
+def gradients_of(network: nn.Module) -> list[Tensor]:
+    return [weight.grad.clone() for weight in network.parameters() if weight.grad is not None]
+
+
+@pytest.mark.parametrize("micro_batches", [2, 3, 4])
+def test_gradients_and_loss_of_parts_add_up_to_those_of_the_batch(micro_batches: int) -> None:
+    """3 parts of 8 images are of different sizes."""
+    images, labels = batch()
+    whole, parts = (make_exact_step(number, norms_learn=False) for number in (1, micro_batches))
+    expected = whole.backward(images.double(), labels)
+    torch.testing.assert_close(parts.backward(images.double(), labels), expected, rtol=1e-12, atol=0)
+    assert len(gradients_of(parts.network)) == len(list(parts.network.parameters()))
+    for ours, theirs in zip(gradients_of(parts.network), gradients_of(whole.network), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-12)
+
+
+def test_batch_norm_sees_each_part_alone() -> None:
+    images, labels = batch()
+    images = images.double()
+    whole, parts = (make_exact_step(number, norms_learn=True) for number in (1, 3))
+    whole.backward(images, labels)
+    loss = parts.backward(images, labels)
+    by_hand = tiny_network().double().train()
+    expected = 0.0
+    for start, end in ((0, 3), (3, 6), (6, 8)):
+        part_loss = functional.cross_entropy(by_hand(images[start:end]), labels[start:end], label_smoothing=0.1)
+        (part_loss * (end - start) / 8).backward()
+        expected += part_loss.item() * (end - start) / 8
+    assert loss.item() == pytest.approx(expected, rel=1e-12)
+    for ours, theirs in zip(gradients_of(parts.network), gradients_of(by_hand), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
+    for name, value in by_hand.state_dict().items():
+        torch.testing.assert_close(parts.network.state_dict()[name], value, msg=name)
+    differences = zip(gradients_of(parts.network), gradients_of(whole.network), strict=True)
+    assert max(((ours - theirs).norm() / theirs.norm()).item() for ours, theirs in differences) > 0.1
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_rounded_gradients_of_parts_add_up_too(dtype: str) -> None:
+    whole, parts = (make_exact_step(number, norms_learn=False, dtype=dtype) for number in (1, 4))
+    for step in (whole, parts):
+        step.backward(*batch())
+    assert parts.loss_scale == whole.loss_scale
+    for ours, theirs in zip(gradients_of(parts.network), gradients_of(whole.network), strict=True):
+        assert (ours - theirs).norm() < 0.03 * theirs.norm()
+
+
+def test_a_step_in_parts_is_one_step() -> None:
+    step = make_exact_step(4, norms_learn=True)
+    images, labels = batch()
+    losses = [step(images.double(), labels).item() for _ in range(10)]
+    assert step.steps_done == 10
+    assert losses[-1] < losses[0]
+
+
+def test_a_batch_too_small_for_its_parts_is_refused() -> None:
+    step = make_exact_step(5, norms_learn=True)
+    with pytest.raises(
+        ValueError, match=r"micro_batches must be .* leave 2 images in each part, got 5 for a batch of 8"
+    ):
+        step(*batch())
+
+
 def test_the_loss_needs_no_gradient_and_no_copy_to_the_host() -> None:
     loss = make_step()(*batch())
     assert loss.shape == ()
