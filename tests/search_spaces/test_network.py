@@ -16,9 +16,13 @@ from torch.nn import functional as F
 from torchvision.models import efficientnet_v2_s
 from torchvision.models.efficientnet import EfficientNet, FusedMBConvConfig, MBConvConfig
 
+from proxies.complexity import block_params
 from search_spaces import catalog
 from search_spaces.architecture import Architecture, Stage, parse
-from search_spaces.network import build
+from search_spaces.blocks import HEAD as HEAD_BLOCK
+from search_spaces.blocks import STEM as STEM_BLOCK
+from search_spaces.blocks import PlacedBlock, placed_blocks
+from search_spaces.network import build, build_block
 
 EPS = 1e-3
 STEM, HEAD, CLASSES, SIZE = 16, 32, 5, 32
@@ -246,3 +250,52 @@ def test_the_same_seed_builds_the_same_network() -> None:
 def test_unknown_padding_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^padding must be one of .*, got 'valid'$"):
         build(one_stage("er_r1_k3_s1_e1_c16"), padding="valid")
+
+
+# Every kind with and without a stride, an expansion, a residual and squeeze-and-excitation, on sizes odd and even.
+OF_MANY_BLOCKS = parse(
+    "stem16-er_r2_k3_s1_e1_c16-er_r2_k5_s2_e4_c24-er_r1_k3_s1_e6_c32_se0.25-ir_r2_k3_s2_e1_c32_se0.5"
+    "-ir_r2_k5_s1_e4_c40-ir_r2_k5_s2_e6_c48_se0.25-head96@75"
+)
+
+
+def modules_of(network: Any) -> list[nn.Module]:
+    """The parts of a whole network, in the order of the walk over its blocks."""
+    stem = nn.Sequential(network.conv_stem, network.bn1)
+    head = nn.Sequential(network.conv_head, network.bn2, network.global_pool, network.classifier)
+    return [stem, *(block for stage in network.blocks for block in stage), head]
+
+
+def parts_of(architecture: Architecture, in_channels: int = 3) -> list[tuple[PlacedBlock, nn.Module]]:
+    network = build(architecture, CLASSES, in_channels)
+    randomise(network)
+    blocks = placed_blocks(architecture, in_channels=in_channels)
+    return list(zip(blocks, modules_of(network), strict=True))
+
+
+@pytest.mark.parametrize("in_channels", [3, 1])
+def test_a_block_alone_gives_what_it_gives_inside_the_network(in_channels: int) -> None:
+    for number, (block, inside) in enumerate(parts_of(OF_MANY_BLOCKS, in_channels)):
+        print(number, block)
+        alone = build_block(block, CLASSES)
+        alone.load_state_dict(inside.state_dict())
+        images = torch.randn(2, block.in_channels, block.in_size, block.in_size)
+        with torch.no_grad():
+            require_equal(alone.eval()(images), inside.eval()(images))
+            require_equal(alone.train()(images), inside.train()(images))
+
+
+def test_a_block_alone_has_the_shape_that_the_walk_says() -> None:
+    for block, _ in parts_of(OF_MANY_BLOCKS):
+        output = build_block(block, CLASSES)(torch.randn(2, block.in_channels, block.in_size, block.in_size))
+        expected = (2, block.out_channels, block.out_size, block.out_size)
+        assert output.shape == ((2, CLASSES) if block.kind == HEAD_BLOCK else expected)
+
+
+def test_a_block_alone_has_the_parameters_counted_for_it() -> None:
+    blocks = placed_blocks(OF_MANY_BLOCKS)
+    assert {block.kind for block in blocks} == {STEM_BLOCK, "er", "ir", HEAD_BLOCK}
+    for block in blocks:
+        built = sum(parameter.numel() for parameter in build_block(block, CLASSES).parameters())
+        classifier = (block.out_channels + 1) * CLASSES if block.kind == HEAD_BLOCK else 0
+        assert built == block_params(block) + classifier, block

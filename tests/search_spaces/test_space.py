@@ -115,6 +115,33 @@ class TestEverySpace:
             assert list(params) == list(space.choices)
             assert all(params[name] in values for name, values in space.choices.items())
 
+    def test_an_encoded_member_comes_back(self, space: SearchSpace) -> None:
+        for seed in range(50):
+            print(f"{seed=}")
+            architecture = space.sample(random.Random(seed))
+            places = space.encode(architecture)
+            assert len(places) == len(space.choices)
+            assert space.decode(places) == architecture
+            params = space.to_params(architecture)
+            assert [values[place] for values, place in zip(space.choices.values(), places, strict=True)] == [
+                *params.values()
+            ]
+
+    def test_places_of_numpy_are_decoded_too(self, space: SearchSpace) -> None:
+        assert space.decode(np.array(space.encode(space.backbone), dtype=np.int64)) == space.backbone
+
+    def test_places_that_are_none_are_refused(self, space: SearchSpace) -> None:
+        places = space.encode(space.backbone)
+        wrong = [(*places, 0), (*places[:-1], 99), (*places[:-1], -1), places[:-1] if places else (0,)]
+        for each in wrong:
+            with pytest.raises(ValueError, match=r"^places must be .*, got ") as error:
+                space.decode(each)
+            assert str(error.value).isprintable()
+
+    def test_a_stranger_is_not_encoded(self, space: SearchSpace) -> None:
+        with pytest.raises(ValueError, match="head_channels must be"):
+            space.encode(replace(space.backbone, head_channels=space.head_channels + 8))
+
     def test_a_sample_survives_its_text(self, space: SearchSpace) -> None:
         architecture = space.sample(random.Random(0))
         assert parse(str(architecture)) == architecture
