@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from proxies.step_time import StepTimeSetting
-from proxies.training.config import DataConfig, Fidelity, TrainConfig
+from proxies.step_time_table import BUDGET_S
+from proxies.training.config import SETTINGS, DataConfig, Fidelity, TrainConfig
 from search_spaces.named_spaces import get_space
 from search_spaces.space import SearchSpace
 from search_spaces.space_file import read_space, space_from_mapping, space_to_mapping
@@ -25,7 +26,35 @@ _FOLDER = "imagefolder:"
 # A run directory belongs to one question: these fields may not change when it is resumed.
 FINGERPRINT_FIELDS = (
     "space", "data", "train", "fidelity", "step_time", "objectives", "sampler", "seed", "w", "v",
+    "max_memory_gib", "out_of_memory",
 )  # fmt: skip
+
+
+class TargetTable(BaseModel):
+    """A step-time table of a device that the search is meant for."""
+
+    model_config = SETTINGS
+
+    file: Path = Field(strict=False, description="Written by `nas calibrate`.")
+    weight: float = Field(default=1.0, gt=0, description="In the geometric mean over several devices.")
+    foreign: bool = Field(default=False, description="Accept a table of another device or software than the one here.")
+
+
+class StepTimeConfig(StepTimeSetting):
+    """The training whose step is timed, and how candidates come to their S."""
+
+    method: Literal["predicted", "measured", "macs"] = Field(
+        default="predicted",
+        description="predicted from blocks measured on the device; measured candidate by candidate; or macs, multiply-"
+        "adds as a stand-in. Finalists are measured in any case.",
+    )
+    calibration_s: float = Field(
+        default=BUDGET_S, ge=0, description="Seconds in which the blocks of the space are measured."
+    )
+    tables: tuple[TargetTable, ...] = Field(
+        default=(), strict=False, description="Tables calibrated before; several: S is their weighted geometric mean."
+    )
+    inference: bool = Field(default=False, description="Time a step of inference of the finalists, too.")
 
 
 class SearchConfig(BaseModel):
@@ -40,8 +69,15 @@ class SearchConfig(BaseModel):
     data: DataConfig = Field(default=DataConfig(), description="The images, and how they are split.")
     train: TrainConfig = Field(default=TrainConfig(), description="How each candidate is trained.")
     fidelity: Fidelity = Field(default=Fidelity(), description="How much training each candidate gets.")
-    step_time: StepTimeSetting = Field(
-        default=StepTimeSetting(), description="The target training whose step is timed."
+    step_time: StepTimeConfig = Field(
+        default=StepTimeConfig(), description="The target training whose step is timed; or the method alone."
+    )
+    max_memory_gib: float | None = Field(
+        default=None, gt=0, description="Most that a step of the target training may hold, GiB; predicted."
+    )
+    out_of_memory: Literal["infeasible", "micro_batches"] = Field(
+        default="infeasible",
+        description="What becomes of a candidate that does not fit: a verdict, or batches in parts, S measured so.",
     )
     w: float = Field(default=PAPER_W, ge=-10, le=10, description="Exponent of step time in the reward.")
     v: float = Field(default=PAPER_V, ge=-10, le=10, description="Exponent of parameters in the reward.")
@@ -75,6 +111,11 @@ class SearchConfig(BaseModel):
             _space_from(value)
         return value
 
+    @field_validator("step_time", mode="before")
+    @classmethod
+    def _step_time_method(cls, value: object) -> object:
+        return {"method": value} if isinstance(value, str) else value
+
     @field_validator("objectives")
     @classmethod
     def _different_objectives(cls, value: tuple[Objective, ...]) -> tuple[Objective, ...]:
@@ -95,8 +136,8 @@ class SearchConfig(BaseModel):
 
     def fingerprint(self) -> dict[str, object]:
         """The fields that decide what a run's results mean, as plain data."""
-        # How images are read changes nothing that is learnt from them.
-        technical = {"data": {"memory_limit_gib", "num_workers"}}
+        # How images are read, and finalists measured, changes nothing that the search learns.
+        technical = {"data": {"memory_limit_gib", "num_workers"}, "step_time": {"visits", "budget_s", "inference"}}
         return self.model_dump(mode="json", include=set(FINGERPRINT_FIELDS), exclude=technical)
 
     def to_yaml(self) -> str:
@@ -127,7 +168,7 @@ def make_config(
     merged = _located_space(dict(values), folder)
     for key, value in overrides.items():
         _set(merged, key, value)
-    merged = _absolute_images(merged)
+    merged = _absolute_tables(_absolute_images(merged), folder)
     try:
         return SearchConfig.model_validate(merged)
     except ValidationError as error:
@@ -173,6 +214,26 @@ def _absolute_images(values: dict[str, object]) -> dict[str, object]:
         folder = Path(source.removeprefix(_FOLDER)).expanduser().absolute()
         values["data"] = {**data, "source": f"{_FOLDER}{folder}"}
     return values
+
+
+def _absolute_tables(values: dict[str, object], folder: Path) -> dict[str, object]:
+    """Name step-time tables from the root; a file is looked for beside the recipe first."""
+    setting = values.get("step_time")
+    tables = setting.get("tables") if isinstance(setting, Mapping) else None
+    if not isinstance(setting, Mapping) or not isinstance(tables, list | tuple):
+        return values
+    values["step_time"] = {**setting, "tables": [_absolute_table(table, folder) for table in tables]}
+    return values
+
+
+def _absolute_table(table: object, folder: Path) -> object:
+    """A table may be given by its file alone."""
+    table = {"file": table} if isinstance(table, str) else table
+    if not isinstance(table, Mapping) or not isinstance(table.get("file"), str | Path):
+        return table
+    path = Path(table["file"]).expanduser()
+    beside = folder / path
+    return {**table, "file": (beside if beside.is_file() else path).absolute()}
 
 
 def _set(values: dict[str, object], key: str, value: object) -> None:

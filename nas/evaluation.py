@@ -2,6 +2,9 @@
 
 import os
 import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
 
 import torch
 
@@ -12,23 +15,34 @@ from proxies.device import Device, find_device
 from proxies.device_lease import DeviceLease
 from proxies.execution import ExecutionMode, parse_mode
 from proxies.fastest_mode import ModeChoice
-from proxies.step_time import StepTime
-from proxies.step_time_measurement import choose_mode, measure_step_time
+from proxies.memory_measurement import measure_peak_memory
+from proxies.micro_batches import retry_in_parts
+from proxies.step_time import StepTime, StepTimeSetting
+from proxies.step_time_calibration import calibrate
+from proxies.step_time_measurement import choose_mode, held_alone, measure_step_time
+from proxies.step_time_table import StepTimeTable
+from proxies.workload import Phase
 from search_spaces.architecture import Architecture, parse
 
 from .config import SearchConfig
 from .evaluation_tasks import (
     AccuracyRecord,
+    Calibrate,
     DataFacts,
     Evaluation,
     Inspect,
     Inspection,
     Judge,
+    Measure,
+    Measurement,
     Preparation,
     Prepare,
     Retrain,
 )
 from .executors.interface import RefusedError, Report
+from .pricing import target_workload
+
+Result = TypeVar("Result")
 
 
 class Evaluator:
@@ -57,12 +71,16 @@ class Evaluator:
         match work:
             case Inspect():
                 return self._inspect()
-            case Prepare(inspection=inspection):
-                return self._prepare(inspection, report)
+            case Prepare():
+                return self._prepare(work, report)
+            case Calibrate(preparation=preparation):
+                return self._calibrate(preparation, report)
             case Judge():
                 return self._judge(work, report)
-            case Retrain(architecture=text, seed=seed, mode=mode):
-                return self._train(parse(text), seed, mode, report)
+            case Measure():
+                return self._measure_finalist(work, report)
+            case Retrain(architecture=text, seed=seed, preparation=preparation):
+                return self._train(parse(text), seed, preparation, report)
         raise TypeError(f"a worker knows no such task: {work!r}")
 
     def _inspect(self) -> Inspection:
@@ -76,29 +94,58 @@ class Evaluator:
             digest=self._proxy.data_digest,
         )
         names = dict.fromkeys(f"{device.name} ({device.kind})" for device in (self._device, self._target))
-        return Inspection(data=data, hardware=", ".join(names), device=str(self._device.identity()))
+        return Inspection(
+            data=data,
+            hardware=", ".join(names),
+            device=str(self._device.identity()),
+            target=replace(self._target.identity(), threads=self._step_threads),
+        )
 
-    def _prepare(self, inspection: Inspection, report: Report) -> Preparation:
+    def _prepare(self, work: Prepare, report: Report) -> Preparation:
         report(0.0, "finding the fastest correct execution mode")
         with DeviceLease(self._device.lease_name).exclusive():
             choice = self._proxy.find_mode(self._backbone)
-        step_mode = choice.mode if self._times_what_it_trains() else self._step_mode()
+        step_mode = self._find_step_mode(choice.mode, work)
         report(0.5, "measuring the backbone's step time")
-        threads = self._config.step_time.threads or torch.get_num_threads()
-        backbone = self._measure(self._backbone, step_mode, threads)
-        data = inspection.data
+        canary_s = work.table.canary_s if work.table else None
+        backbone = self._time(self._backbone, step_mode, canary_s=canary_s, setting=self._one_visit())
+        data = work.inspection.data
         return Preparation(
             data=data,
             mode=str(choice.mode),
             step_mode=str(step_mode),
             mode_seconds=_mode_seconds(choice),
-            hardware=inspection.hardware,
-            device=inspection.device,
-            step_threads=threads,
+            hardware=work.inspection.hardware,
+            device=work.inspection.device,
+            step_threads=self._step_threads,
+            canary_s=backbone.reference_s,
+            target_kind=self._target.kind,
+            is_target_here=work.is_target_here,
             step_time_ref_s=backbone.median_s,
             params_ref=count_params(self._backbone, data.num_classes, data.in_channels),
             training_seconds=self._proxy.planned_steps * _mode_seconds(choice)[str(choice.mode)],
         )
+
+    @property
+    def _step_threads(self) -> int:
+        return self._config.step_time.threads or torch.get_num_threads()
+
+    def _find_step_mode(self, training_mode: ExecutionMode, work: Prepare) -> ExecutionMode:
+        if work.table is not None:
+            return work.table.workload.mode
+        if self._times_what_it_trains():
+            return training_mode
+        try:
+            return choose_mode(
+                self._backbone,
+                setting=self._config.step_time,
+                train=self._config.train,
+                device=self._target,
+                num_classes=self._proxy.num_classes,
+                in_channels=self._proxy.in_channels,
+            )
+        except ValueError as error:
+            raise RefusedError(str(error)) from error
 
     def _times_what_it_trains(self) -> bool:
         """Whether the timed step is that of the short training, so that its mode is known already."""
@@ -108,55 +155,127 @@ class Evaluator:
             and setting.dtype == "auto"
             and setting.batch_size == self._config.train.batch_size
             and (setting.resolution or size) == (fidelity.resolution or size)
-            and setting.threads in (None, torch.get_num_threads())
+            and self._step_threads == torch.get_num_threads()
         )
-
-    def _step_mode(self) -> ExecutionMode:
-        try:
-            with DeviceLease(self._target.lease_name).exclusive():
-                return choose_mode(
-                    self._backbone,
-                    setting=self._config.step_time,
-                    train=self._config.train,
-                    device=self._target,
-                    num_classes=self._proxy.num_classes,
-                    in_channels=self._proxy.in_channels,
-                )
-        except ValueError as error:
-            raise RefusedError(str(error)) from error
 
     def _judge(self, work: Judge, report: Report) -> Evaluation:
         start, architecture = time.monotonic(), parse(work.architecture)
-        report(0.0, "step time")
-        step_time = self._measure(architecture, parse_mode(work.step_mode), work.step_threads)
-        accuracy = self._train(architecture, work.seed, work.mode, report)
+        step_time = None
+        if work.measure:
+            report(0.0, "step time")
+            step_time = self._measure(architecture, work.preparation, work.micro_batches, self._one_visit())
+        accuracy = self._train(architecture, work.seed, work.preparation, report)
         return Evaluation(accuracy=accuracy, step_time=step_time, seconds=time.monotonic() - start)
 
-    def _measure(self, architecture: Architecture, mode: ExecutionMode, threads: int) -> StepTime:
+    def _calibrate(self, preparation: Preparation, report: Report) -> StepTimeTable:
+        return calibrate(
+            self._config.search_space(),
+            workload=target_workload(self._config, preparation),
+            device=self._target,
+            threads=preparation.step_threads,
+            budget_s=self._config.step_time.calibration_s,
+            canary_s=preparation.canary_s,
+            seed=self._config.seed,
+            on_progress=lambda fraction, doing: report(fraction, f"{fraction:.0%}, {doing}"),
+        )
+
+    def _measure_finalist(self, work: Measure, report: Report) -> Measurement:
+        architecture, preparation = parse(work.architecture), work.preparation
+        report(0.0, "step time")
+        step_time = self._measure(architecture, preparation, work.micro_batches, self._config.step_time)
+        inference = None
+        if self._config.step_time.inference:
+            report(0.7, "step time of inference")
+            mode = parse_mode(preparation.step_mode)
+            inference = self._time(architecture, mode, setting=self._config.step_time, phase="inference")
+        report(0.9, "memory")
+        return Measurement(
+            step_time=step_time,
+            inference=inference,
+            peak_memory_bytes=self._peak_memory(architecture, preparation, step_time.micro_batches),
+        )
+
+    def _one_visit(self) -> StepTimeSetting:
+        return self._config.step_time.model_copy(update={"visits": 1, "budget_s": 0.0})
+
+    def _measure(
+        self, architecture: Architecture, preparation: Preparation, micro_batches: int, setting: StepTimeSetting
+    ) -> StepTime:
+        mode = parse_mode(preparation.step_mode)
+        return self._in_parts(
+            lambda parts: self._time(
+                architecture, mode, setting=setting, canary_s=preparation.canary_s, micro_batches=parts
+            ),
+            setting.batch_size,
+            micro_batches,
+        )
+
+    def _time(
+        self,
+        architecture: Architecture,
+        mode: ExecutionMode,
+        *,
+        setting: StepTimeSetting,
+        canary_s: float | None = None,
+        phase: Phase = "training",
+        micro_batches: int = 1,
+    ) -> StepTime:
         return measure_step_time(
             architecture,
-            reference=self._backbone,
-            setting=self._config.step_time.model_copy(update={"threads": threads}),
+            reference_s=canary_s,
+            setting=setting.model_copy(update={"threads": self._step_threads}),
             train=self._config.train,
             mode=mode,
             num_classes=self._proxy.num_classes,
             in_channels=self._proxy.in_channels,
+            phase=phase,
+            micro_batches=micro_batches,
             device=self._target,
         )
 
-    def _train(self, architecture: Architecture, seed: int, mode: str, report: Report) -> AccuracyRecord:
-        self._proxy.mode = parse_mode(mode)
+    def _peak_memory(self, architecture: Architecture, preparation: Preparation, micro_batches: int) -> int:
+        with held_alone(self._target, self._step_threads):
+            return measure_peak_memory(
+                architecture,
+                batch_size=self._config.step_time.batch_size,
+                resolution=self._config.step_time.resolution,
+                mode=parse_mode(preparation.step_mode),
+                num_classes=self._proxy.num_classes,
+                in_channels=self._proxy.in_channels,
+                train=self._config.train,
+                micro_batches=micro_batches,
+                device=self._target,
+            )
+
+    def _train(self, architecture: Architecture, seed: int, preparation: Preparation, report: Report) -> AccuracyRecord:
+        self._proxy.mode = parse_mode(preparation.mode)
+
+        def train(micro_batches: int) -> AccuracyRecord:
+            return self._train_in_parts(architecture, seed, micro_batches, report)
+
+        return self._in_parts(train, self._config.train.batch_size)
+
+    def _train_in_parts(
+        self, architecture: Architecture, seed: int, micro_batches: int, report: Report
+    ) -> AccuracyRecord:
         epochs = self._config.fidelity.epochs
         try:
             with DeviceLease(self._device.lease_name).shared():
                 result = self._proxy.evaluate(
                     architecture,
                     seed=seed,
+                    micro_batches=micro_batches,
                     on_epoch=lambda progress: report(progress.epoch / epochs, f"epoch {progress.epoch}/{epochs}"),
                 )
         except ImageError as error:
             raise RefusedError(str(error)) from error
-        return _record(result, seed)
+        return _record(result, seed, micro_batches)
+
+    def _in_parts(self, run: Callable[[int], Result], batch_size: int, micro_batches: int = 1) -> Result:
+        """Do something with whole batches, or with ever smaller parts where that is the user's choice."""
+        if self._config.out_of_memory == "micro_batches":
+            return retry_in_parts(run, batch_size, micro_batches)
+        return run(micro_batches)
 
 
 def worker_device(name: str, worker: int) -> Device:
@@ -184,7 +303,7 @@ def _mode_seconds(choice: ModeChoice) -> dict[str, float]:
     return {str(found.mode): found.seconds_per_step for found in choice.measured if found.seconds_per_step is not None}
 
 
-def _record(result: AccuracyResult, seed: int) -> AccuracyRecord:
+def _record(result: AccuracyResult, seed: int, micro_batches: int) -> AccuracyRecord:
     return AccuracyRecord(
         num_correct=result.num_correct,
         num_images=result.num_images,
@@ -192,4 +311,5 @@ def _record(result: AccuracyResult, seed: int) -> AccuracyRecord:
         train_seconds=result.train_seconds,
         curve=tuple(progress.score.accuracy for progress in result.curve),
         losses=tuple(progress.train_loss for progress in result.curve),
+        micro_batches=micro_batches,
     )

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from proxies.device_identity import DeviceIdentity
 from proxies.step_time import StepTime
+from proxies.step_time_table import StepTimeTable
 
 from .config import SearchConfig
 from .executors.interface import Evaluate
@@ -32,6 +34,8 @@ class Inspection:
     """Of the devices that train and that are timed."""
     device: str
     """Hardware and software of the device that trains, as one text."""
+    target: DeviceIdentity
+    """The device that is timed, with the threads of a timed step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +55,14 @@ class Preparation:
     """Hardware and software of the device that trains, as one text."""
     step_threads: int
     """CPU threads of every timed step, however many workers there are later."""
+    canary_s: float
+    """Seconds that a step of the canary stands for in every measurement of this run."""
+    target_kind: str
+    """ "cpu", "cuda" or "mps": the device whose memory counts."""
+    is_target_here: bool
+    """Whether the device whose S counts can be timed here; if not, S stays predicted."""
     step_time_ref_s: float
-    """S of the backbone, seconds: what a candidate's ratio is multiplied by."""
+    """S of the backbone, seconds: the reward's reference."""
     params_ref: int
     training_seconds: float
     """Estimate of one short training of the backbone."""
@@ -70,6 +80,8 @@ class AccuracyRecord:
     """Accuracy after each epoch."""
     losses: tuple[float, ...] = ()
     """Mean training loss of each epoch."""
+    micro_batches: int = 1
+    """Parts that each batch was computed in, because memory did not suffice for a whole one."""
 
     @property
     def accuracy(self) -> float:
@@ -82,9 +94,10 @@ class Evaluation:
     """What a worker found out about a candidate."""
 
     accuracy: AccuracyRecord
-    step_time: StepTime
     seconds: float
     """Wall time of the whole evaluation in its worker."""
+    step_time: StepTime | None = None
+    """None where S is known to the driver."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,20 +110,51 @@ class Prepare:
     """Find the execution mode and measure the backbone; the result is a `Preparation`."""
 
     inspection: Inspection
+    table: StepTimeTable | None = None
+    """Calibrated before on the device that is timed."""
+    is_target_here: bool = True
+    """Whether the device whose S counts is the one here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibrate:
+    """Time the blocks of the space, and some of its networks; the result is a `StepTimeTable`."""
+
+    preparation: Preparation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judge:
-    """Measure a candidate's step time and train it; the result is an `Evaluation`."""
+    """Train a candidate, and time it where its S is not known; the result is an `Evaluation`."""
 
     architecture: str
     seed: int
-    mode: str
-    """Execution mode of the training."""
-    step_mode: str
-    """Execution mode of the step that is timed."""
-    step_threads: int
-    """CPU threads of that step."""
+    preparation: Preparation
+    """Of the run."""
+    measure: bool
+    """Whether its step is timed."""
+    micro_batches: int = 1
+    """Parts of a batch in the step that is timed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure:
+    """Time a candidate's step in several visits; the result is a `Measurement`."""
+
+    architecture: str
+    preparation: Preparation
+    micro_batches: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """What isolated visits to a finalist showed."""
+
+    step_time: StepTime
+    inference: StepTime | None = None
+    """A step of inference, if it was asked for."""
+    peak_memory_bytes: int | None = None
+    """Of a training step, measured; None where the device does not tell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,10 +163,10 @@ class Retrain:
 
     architecture: str
     seed: int
-    mode: str
+    preparation: Preparation
 
 
-Work = Inspect | Prepare | Judge | Retrain
+Work = Inspect | Prepare | Calibrate | Judge | Measure | Retrain
 
 
 def make_evaluator(config: SearchConfig, worker: int) -> Evaluate:

@@ -1,17 +1,27 @@
-"""The leaders are trained again before one is named best: the best of many single trainings is partly the luckiest."""
+"""The leaders are timed in isolation and trained again before one is named best.
 
-from collections.abc import Sequence
+The best of many single trainings is partly the luckiest, and a predicted step time is a prediction.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import optuna
 
 from .config import SearchConfig
-from .evaluation_tasks import AccuracyRecord, Preparation, Retrain
+from .evaluation_tasks import AccuracyRecord, Measure, Measurement, Preparation, Retrain
 from .executors.interface import Died, Done, Event, Infeasible, Progress, Refused, RefusedError
 from .leaderboard import Entry
 from .observer import Observer
 from .seeds import derived_seed
-from .trials import known_replicates, write_failed_replicate, write_replicate
+from .trials import (
+    known_replicates,
+    read_measurements,
+    write_failed_measurement,
+    write_failed_replicate,
+    write_measurement,
+    write_replicate,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,34 +42,76 @@ def planned_replicates(entries: Sequence[Entry], config: SearchConfig) -> list[R
         entries: Judged architectures, best first.
         config: How many leaders, and how many trainings each.
     """
-    leaders = list(entries[: config.finalists])
-    backbone = [entry for entry in entries[config.finalists :] if entry.is_backbone]
     return [
         Replicate(entry.number, entry.architecture, replicate)
-        for entry in ([*leaders, *backbone] if leaders else [])
+        for entry in _finalists(entries, config)
         for replicate in range(1, config.finalist_seeds + 1)
     ]
 
 
-class FinalistLoop:
-    """Trains what is planned and not there yet: a source of tasks for `dispatch`.
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """The measurement of one judged architecture."""
 
-    A training that turns out infeasible, or dies too often, is recorded as such and left out of the mean; the leader
-    then stands on fewer trainings, as its entry says.
+    number: int
+    """Of its trial."""
+    architecture: str
+    micro_batches: int
+
+
+def planned_timings(entries: Sequence[Entry], config: SearchConfig, preparation: Preparation) -> list[Timing]:
+    """What is timed for real: the leaders and the backbone, if the device whose S counts is here.
+
+    Args:
+        entries: Judged architectures, best first.
+        config: How many leaders.
+        preparation: Of the run.
+    """
+    if not preparation.is_target_here:
+        return []
+    return [Timing(entry.number, entry.architecture, entry.micro_batches) for entry in _finalists(entries, config)]
+
+
+def _finalists(entries: Sequence[Entry], config: SearchConfig) -> list[Entry]:
+    """The leaders, and the backbone, whose own luck matters as much."""
+    leaders = list(entries[: config.finalists])
+    return [*leaders, *(entry for entry in entries[config.finalists :] if entry.is_backbone)] if leaders else []
+
+
+class FinalistLoop:
+    """Times and trains what is planned and not there yet: a source of tasks for `dispatch`.
+
+    What turns out infeasible, or dies too often, is recorded as such and left out: the leader then stands on fewer
+    trainings, or on its predicted step time, as its entry says.
     """
 
     def __init__(
         self,
         study: optuna.Study,
-        planned: Sequence[Replicate],
+        planned: Sequence[Replicate | Timing],
         *,
         config: SearchConfig,
         preparation: Preparation,
         observer: Observer,
+        log_death: Callable[[int, Died], None] = lambda number, death: None,
     ) -> None:
-        known = known_replicates(study)
-        self._study, self._config, self._preparation, self._observer = study, config, preparation, observer
-        self._missing = [plan for plan in planned if (plan.number, plan.replicate) not in known]
+        """
+        Args:
+            study: Where results are written.
+            planned: Timings stand first: they need the device alone.
+            config: Of the search.
+            preparation: Of this run.
+            observer: Is told what happens.
+            log_death: Called with a trial's number and the death of a task about it.
+        """
+        trained, timed = known_replicates(study), read_measurements(study)
+        self._study, self._config, self._preparation = study, config, preparation
+        self._observer, self._log_death = observer, log_death
+        self._missing = [
+            plan
+            for plan in planned
+            if (plan.number not in timed if isinstance(plan, Timing) else (plan.number, plan.replicate) not in trained)
+        ]
         self._queue = list(range(len(self._missing)))
         self._deaths = [0] * len(self._missing)
         self._fractions = [0.0] * len(self._missing)
@@ -68,12 +120,16 @@ class FinalistLoop:
         if not self._queue:
             return None
         task = self._queue.pop(0)
-        plan = self._missing[task]
+        plan, preparation = self._missing[task], self._preparation
+        if isinstance(plan, Timing):
+            return task, Measure(
+                architecture=plan.architecture, preparation=preparation, micro_batches=plan.micro_batches
+            )
         seed = derived_seed(self._config.seed, plan.architecture, plan.replicate)
-        return task, Retrain(architecture=plan.architecture, seed=seed, mode=self._preparation.mode)
+        return task, Retrain(architecture=plan.architecture, seed=seed, preparation=preparation)
 
     def handle(self, event: Event) -> None:
-        """Take what became of a training.
+        """Take what became of a task.
 
         Raises:
             RefusedError: If a worker finds that the user has to act.
@@ -83,21 +139,41 @@ class FinalistLoop:
                 self._fractions[task] = fraction
             case Refused(reason=reason):
                 raise RefusedError(reason)
-            case Died(task=task) if self._deaths[task] < self._config.max_retries:
-                self._deaths[task] += 1
-                self._queue.append(task)
-                self._fractions[task] = 0.0
-            case Died(task=task, reason=reason) | Infeasible(task=task, reason=reason):
-                plan = self._missing[task]
-                write_failed_replicate(self._study, plan.number, plan.replicate, reason)
+            case Died(task=task):
+                self._bury(task, event)
+            case Infeasible(task=task, reason=reason):
+                self._fail(task, reason)
+            case Done(task=task, result=result):
+                self._write(self._missing[task], result)
                 self._fractions[task] = 1.0
-            case Done(task=task, result=AccuracyRecord() as accuracy):
-                plan = self._missing[task]
-                write_replicate(self._study, plan.number, plan.replicate, accuracy)
-                self._fractions[task] = 1.0
-            case Done(result=result):
-                raise TypeError(f"an accuracy was expected, got {type(result).__name__}")
-        self._observer.retraining(sum(self._fractions), len(self._missing))
+        self._observer.finalists(sum(self._fractions), len(self._missing))
 
     def abandon(self, task: int) -> None:
         """Nothing is owed in the study: what is missing is planned again when the search goes on."""
+
+    def _bury(self, task: int, death: Died) -> None:
+        """Do it again, unless it has died too often."""
+        self._log_death(self._missing[task].number, death)
+        if self._deaths[task] >= self._config.max_retries:
+            self._fail(task, death.reason)
+            return
+        self._deaths[task] += 1
+        self._fractions[task] = 0.0
+        self._queue.append(task)
+
+    def _fail(self, task: int, reason: str) -> None:
+        plan = self._missing[task]
+        if isinstance(plan, Timing):
+            write_failed_measurement(self._study, plan.number, reason)
+        else:
+            write_failed_replicate(self._study, plan.number, plan.replicate, reason)
+        self._fractions[task] = 1.0
+
+    def _write(self, plan: Replicate | Timing, result: object) -> None:
+        match plan, result:
+            case Timing(number=number), Measurement():
+                write_measurement(self._study, number, result)
+            case Replicate(number=number, replicate=replicate), AccuracyRecord():
+                write_replicate(self._study, number, replicate, result)
+            case _:
+                raise TypeError(f"a worker answered {plan} with {type(result).__name__}")

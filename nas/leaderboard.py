@@ -8,7 +8,7 @@ from typing import Literal
 
 from proxies.binomial import binomial_error
 
-from .evaluation_tasks import AccuracyRecord
+from .evaluation_tasks import AccuracyRecord, Measurement
 from .reward import Reward
 from .trials import TrialRecord
 
@@ -16,6 +16,8 @@ Verdict = Literal["yes", "no", "undecided"]
 
 Z95 = 1.96
 """Deviations of a two-sided interval of 95 %."""
+SURPRISING = 0.1
+"""A finalist whose measured step time is off by more than this is reported as such."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +37,15 @@ class Entry:
     num_trainings: int
     step_time_s: float
     step_time_se: float
-    """Standard error of S from the spread inside its measurement, seconds."""
+    """Standard error of S, seconds: of the measurement, or of the prediction."""
+    predicted_step_time_s: float | None
+    """S as the search saw it, where it was predicted."""
+    measurement: Measurement | None
+    """Visits in isolation, of finalists."""
+    peak_memory_bytes: int
+    """Of a step of the target training, predicted."""
+    micro_batches: int
+    """Parts of a batch in that step."""
     params: int
     macs: int
     reward: float
@@ -45,19 +55,30 @@ class Entry:
     better_than_backbone: Verdict | None
     """None for the backbone itself, and where the backbone was not judged."""
 
+    @property
+    def surprise(self) -> float | None:
+        """Measured ÷ predicted step time − 1; None where either is missing."""
+        if self.measurement is None or self.predicted_step_time_s is None:
+            return None
+        return self.step_time_s / self.predicted_step_time_s - 1
+
 
 def leaderboard(
-    records: Sequence[TrialRecord], reward: Reward, replicates: Mapping[int, Mapping[int, AccuracyRecord]]
+    records: Sequence[TrialRecord],
+    reward: Reward,
+    replicates: Mapping[int, Mapping[int, AccuracyRecord]],
+    measurements: Mapping[int, Measurement] | None = None,
 ) -> list[Entry]:
     """Rank the judged architectures by reward, best first.
 
-    Retrained architectures count with the mean of their trainings; they stand above all others, because the best of
-    many single trainings is partly the luckiest.
+    Retrained architectures count with the mean of their trainings, and finalists with their measured step time; the
+    retrained stand above all others, because the best of many single trainings is partly the luckiest.
 
     Args:
         records: Trials of one run; those without an outcome of their own are passed over.
         reward: How A, S and P become one number.
         replicates: Further trainings by trial number.
+        measurements: Step times measured in isolation, by trial number.
     """
     judged = [record for record in records if record.is_judged and record.outcome is not None]
     trainings = {
@@ -68,7 +89,14 @@ def leaderboard(
     between = variance_between_trainings(trainings.values())
     first = next((record.candidate for record in records if record.candidate and record.candidate.proposal == 0), None)
     entries = [
-        _entry(record, reward, trainings[record.number], between, backbone=first.architecture if first else None)
+        _entry(
+            record,
+            reward,
+            trainings[record.number],
+            between,
+            measurement=(measurements or {}).get(record.number),
+            backbone=first.architecture if first else None,
+        )
         for record in judged
     ]
     backbone = next((entry for entry in entries if entry.is_backbone), None)
@@ -134,14 +162,18 @@ def _entry(
     trainings: Sequence[AccuracyRecord],
     between: float,
     *,
+    measurement: Measurement | None,
     backbone: str | None,
 ) -> Entry:
     outcome = record.outcome
     if outcome is None or record.candidate is None:
         raise ValueError(f"a complete trial must have an outcome, trial {record.number} has none")
     accuracy, accuracy_se = mean_accuracy(trainings, between)
-    step_time_rse = outcome.step_time.relative_standard_error
-    factor = reward.cost_factor(step_time_s=outcome.step_time_s, params=outcome.params)
+    step_time_s, step_time_rse = outcome.step_time_s, outcome.step_time_rse
+    if measurement is not None:
+        step_time_s = measurement.step_time.median_s
+        step_time_rse = measurement.step_time.relative_standard_error
+    factor = reward.cost_factor(step_time_s=step_time_s, params=outcome.params)
     return Entry(
         rank=0,
         number=record.number,
@@ -150,8 +182,12 @@ def _entry(
         accuracy=accuracy,
         accuracy_se=accuracy_se,
         num_trainings=len(trainings),
-        step_time_s=outcome.step_time_s,
-        step_time_se=outcome.step_time_s * step_time_rse,
+        step_time_s=step_time_s,
+        step_time_se=step_time_s * step_time_rse,
+        predicted_step_time_s=None if outcome.step_time else outcome.step_time_s,
+        measurement=measurement,
+        peak_memory_bytes=outcome.peak_memory_bytes,
+        micro_batches=outcome.micro_batches,
         params=outcome.params,
         macs=outcome.macs,
         reward=accuracy * factor,

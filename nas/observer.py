@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from proxies.step_time_table import StepTimeTable
+
 from .evaluation_tasks import Preparation
 from .leaderboard import Entry
 from .trials import TrialRecord
@@ -16,6 +18,12 @@ class Observer:
     def prepared(self, preparation: Preparation, *, judged: int, trials: int, workers: int) -> None:
         """All is known that the first candidate needs; ``judged`` of ``trials`` are there from an earlier start."""
 
+    def calibrating(self, doing: str) -> None:
+        """Step times are being calibrated, beside the first candidates."""
+
+    def calibrated(self, table: StepTimeTable) -> None:
+        """Step times are predicted from here on."""
+
     def started(self, number: int, architecture: str) -> None:
         """An attempt was handed to a worker."""
 
@@ -25,8 +33,8 @@ class Observer:
     def finished(self, record: TrialRecord, reward: float | None, *, judged: int) -> None:
         """An attempt ended; ``judged`` candidates have a verdict now. The reward is None without a verdict."""
 
-    def retraining(self, done: float, total: int) -> None:
-        """The leaders are being trained again; ``done`` of ``total`` trainings, in fractions."""
+    def finalists(self, done: float, total: int) -> None:
+        """The leaders are being timed and trained again; ``done`` of ``total`` tasks, in fractions."""
 
     def draining(self, running: int) -> None:
         """The search was asked to stop and waits a moment for what is running."""

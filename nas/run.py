@@ -6,15 +6,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from proxies.step_time_table import StepTimeTable
 from search_spaces.messages import first_line
 
 from .config import SearchConfig, read_config
-from .evaluation_tasks import AccuracyRecord, Preparation
+from .evaluation_tasks import AccuracyRecord, Measurement, Preparation
 from .leaderboard import Entry, leaderboard
 from .reward import Reward
 from .run_directory import RunDirectory, RunDirectoryError
 from .storage import load_study
-from .trials import TrialRecord, read_preparation, read_records, read_replicates
+from .trials import (
+    TrialRecord,
+    read_measurements,
+    read_preparation,
+    read_records,
+    read_replicates,
+    read_tables_of,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +34,12 @@ class Run:
     preparation: Preparation
     records: tuple[TrialRecord, ...]
     replicates: Mapping[int, Mapping[int, AccuracyRecord]]
+    measurements: Mapping[int, Measurement]
+    """Of finalists, by trial number."""
+    failed_measurements: Mapping[int, str]
+    """Reasons by trial number."""
+    tables: tuple[StepTimeTable, ...]
+    """That predict S; none where S is measured, or before they are calibrated."""
     environment: Mapping[str, Any]
     """`environment.json`; empty where it is missing."""
 
@@ -39,7 +53,7 @@ class Run:
         )
 
     def leaderboard(self, reward: Reward | None = None) -> list[Entry]:
-        return leaderboard(self.records, reward or self.reward(), self.replicates)
+        return leaderboard(self.records, reward or self.reward(), self.replicates, self.measurements)
 
 
 def read_run(path: Path) -> Run:
@@ -55,12 +69,16 @@ def read_run(path: Path) -> Run:
     preparation = read_preparation(study)
     if preparation is None:
         raise RunDirectoryError(f"nothing has been judged yet in {path}")
+    measurements = read_measurements(study)
     return Run(
         directory=directory,
         config=config,
         preparation=preparation,
         records=tuple(read_records(study)),
         replicates=read_replicates(study),
+        measurements={number: found for number, found in measurements.items() if not isinstance(found, str)},
+        failed_measurements={number: found for number, found in measurements.items() if isinstance(found, str)},
+        tables=tuple(read_tables_of(study)),
         environment=_read_environment(directory.environment_file),
     )
 

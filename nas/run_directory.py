@@ -42,6 +42,10 @@ class RunDirectory:
         """One row for each trial; a view that nobody reads back."""
         return self.path / "trials.csv"
 
+    def table_file(self, place: int) -> Path:
+        """A step-time table that predicts S, of the first device (0), the second, …; a view of the study, too."""
+        return self.path / ("step_time_table.json" if place == 0 else f"step_time_table_{place + 1}.json")
+
     @property
     def best_file(self) -> Path:
         return self.path / "best.yaml"

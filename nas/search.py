@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, TypeVar
 import optuna
 from optuna.exceptions import StorageInternalError
 
+from proxies.costs import CostModel
+from proxies.step_time_table import StepTimeTable
 from search_spaces.messages import first_line
 
 from .config import SearchConfig
@@ -23,15 +25,16 @@ from .environment import describe_environment
 from .evaluation_tasks import Inspect, Inspection, Preparation, Prepare, Work, make_evaluator
 from .executors.interface import Died, Done, Event, Executor, Infeasible, Progress, Refused, RefusedError
 from .executors.local import LocalExecutor
-from .finalists import FinalistLoop, planned_replicates
+from .finalists import FinalistLoop, planned_replicates, planned_timings
 from .leaderboard import leaderboard
 from .observer import Observer
+from .pricing import is_of, make_cost_model, read_tables, with_reference_of
 from .recovery import recover
 from .run import Run, read_run
 from .run_directory import RunDirectory, RunDirectoryError, write_whole
 from .storage import open_study
 from .study import Ending, StudyLoop
-from .trials import read_preparation, write_preparation
+from .trials import read_preparation, read_tables_of, write_preparation, write_tables
 from .views import trials_frame, write_views
 
 if TYPE_CHECKING:
@@ -60,7 +63,7 @@ def search(config: SearchConfig, *, observer: Observer | None = None) -> "pandas
         ValueError: In one line, if the run directory or the images cannot be used as configured.
     """
     run, _ = run_search(config, observer=observer or Observer())
-    return trials_frame(run.records, run.reward())
+    return trials_frame(run.records, run.reward(), run.measurements)
 
 
 def local_executor(config: SearchConfig) -> Executor:
@@ -120,8 +123,10 @@ class _Session:
             config=self.config,
             space=space,
             preparation=preparation,
+            costs=make_cost_model(self.config, preparation, read_tables_of(self.study)),
             records=records,
             observer=self.observer,
+            on_table=partial(self._keep_table, preparation),
             on_told=_Throttle(partial(refresh_views, self.directory), _REFRESH_S),
             log_death=self._log_death,
             stop_requested=self.stop_requested,
@@ -130,7 +135,7 @@ class _Session:
             preparation, judged=loop.judged, trials=self.config.trials, workers=self.executor.capacity
         )
         ending = loop.ending if self._dispatch(loop) else Ending.INTERRUPTED
-        if ending is not Ending.INTERRUPTED and not self._retrain(preparation):
+        if ending is not Ending.INTERRUPTED and not self._judge_finalists(preparation):
             return Ending.INTERRUPTED
         return ending
 
@@ -145,9 +150,28 @@ class _Session:
             self._require_same_world(known, inspection)
             return known
         self.observer.preparing("measuring this machine")
-        preparation = self._one(Prepare(inspection=inspection), Preparation)
+        tables = self._read_tables(inspection)
+        own = tables[0] if len(tables) == 1 and is_of(tables[0], inspection.target) else None
+        work = Prepare(inspection=inspection, table=own, is_target_here=own is not None or not tables)
+        preparation = self._one(work, Preparation)
+        if tables:
+            preparation = with_reference_of(self.config, preparation, tables)
+            write_tables(self.study, tables)
         write_preparation(self.study, preparation)
         return preparation
+
+    def _read_tables(self, inspection: Inspection) -> list[StepTimeTable]:
+        try:
+            return read_tables(self.config, inspection)
+        except ValueError as error:
+            raise RunDirectoryError(str(error)) from None
+
+    def _keep_table(self, preparation: Preparation, table: StepTimeTable) -> CostModel:
+        write_tables(self.study, [table])
+        costs = make_cost_model(self.config, preparation, [table])
+        if costs is None:
+            raise RuntimeError("a table prices candidates where step times are predicted")
+        return costs
 
     def _require_same_world(self, known: Preparation, now: Inspection) -> None:
         if known.data != now.data:
@@ -164,11 +188,18 @@ class _Session:
         with self.directory.errors_file.open("a", encoding="utf-8") as file:
             file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} trial {number}: {death.reason}\n{death.traceback}\n")
 
-    def _retrain(self, preparation: Preparation) -> bool:
+    def _judge_finalists(self, preparation: Preparation) -> bool:
         run = read_run(self.directory.path)
         # By their first trainings alone, so that a newcomer to an extended search has its chance too.
-        planned = planned_replicates(leaderboard(run.records, run.reward(), {}), self.config)
-        loop = FinalistLoop(self.study, planned, config=self.config, preparation=preparation, observer=self.observer)
+        entries = leaderboard(run.records, run.reward(), {})
+        loop = FinalistLoop(
+            self.study,
+            [*planned_timings(entries, self.config, preparation), *planned_replicates(entries, self.config)],
+            config=self.config,
+            preparation=preparation,
+            observer=self.observer,
+            log_death=self._log_death,
+        )
         return self._dispatch(loop)
 
     def _one(self, work: Work, kind: type[Result]) -> Result:

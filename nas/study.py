@@ -6,17 +6,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 
 import optuna
 
-from proxies.complexity import count_macs, count_params
+from proxies.costs import CostModel
+from proxies.micro_batches import fit_micro_batches
+from proxies.step_time_table import StepTimeTable
 from search_spaces.architecture import Architecture, parse
 from search_spaces.space import SearchSpace
 
 from .config import SearchConfig
-from .evaluation_tasks import Evaluation, Judge, Preparation
+from .evaluation_tasks import Calibrate, Evaluation, Judge, Preparation
 from .executors.interface import Died, Done, Event, Infeasible, Progress, Refused, RefusedError
 from .observer import Observer
+from .pricing import target_workload
 from .recovery import INTERRUPTED, deaths, enqueue_owed
 from .reward import Reward
 from .samplers import make_sampler
@@ -37,6 +41,9 @@ from .trials import (
     write_candidate,
 )
 
+GIB = 2**30
+CALIBRATION = -1
+"""Number of the task that calibrates; candidates have their trials' numbers."""
 MAX_DUPLICATES_IN_A_ROW = 100
 MAX_FOLLOWERS = 10
 """Proposals that may wait for the verdicts of running ones; beyond, a worker idles until the sampler knows more."""
@@ -62,6 +69,15 @@ class _Attempt:
     """Proposals of the same architecture that wait for its verdict."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Memory:
+    """How a candidate's target training fits into memory."""
+
+    micro_batches: int = 1
+    reason: str | None = None
+    """Why it does not."""
+
+
 class StudyLoop:
     """Proposes candidates and tells their verdicts: a source of tasks for `dispatch`."""
 
@@ -72,8 +88,10 @@ class StudyLoop:
         config: SearchConfig,
         space: SearchSpace,
         preparation: Preparation,
+        costs: CostModel | None,
         records: Sequence[TrialRecord],
         observer: Observer,
+        on_table: Callable[[StepTimeTable], CostModel],
         on_told: Callable[[], None] = lambda: None,
         log_death: Callable[[int, Died], None] = lambda number, death: None,
         stop_requested: Callable[[], bool] = lambda: False,
@@ -85,8 +103,11 @@ class StudyLoop:
             config: Of the search.
             space: The configuration's.
             preparation: Of this run.
+            costs: What is known of candidates beforehand; None while there is no step-time table: then the first task
+                calibrates it, beside the first candidates, whose verdicts wait for it.
             records: The study's trials.
             observer: Is told what happens.
+            on_table: Keeps the table that was calibrated, and makes the costs of it.
             on_told: Called after each verdict, to refresh what people look at.
             log_death: Called with a trial's number and its death, which may hold a traceback.
             stop_requested: Whether somebody asked to stop.
@@ -94,9 +115,16 @@ class StudyLoop:
         """
         self._study, self._config, self._space, self._preparation = study, config, space, preparation
         self._observer, self._on_told, self._log_death = observer, on_told, log_death
+        self._costs, self._on_table = costs, on_table
+        self._unpriced: list[tuple[_Attempt, Evaluation]] = []
+        self._is_calibrating, self._calibration_deaths = False, 0
         self._stop_requested, self._clock = stop_requested, clock
         self._reward = Reward(
             w=config.w, v=config.v, step_time_ref_s=preparation.step_time_ref_s, params_ref=preparation.params_ref
+        )
+        # Memory follows from the architecture alone, before there is a table.
+        self._memory_model = CostModel(
+            workload=target_workload(config, preparation), device_kind=preparation.target_kind
         )
         self._deadline = clock() + (config.timeout_s or math.inf)
         self._distributions = distributions(space)
@@ -123,13 +151,21 @@ class StudyLoop:
         return Ending.TIMEOUT if self._clock() >= self._deadline else Ending.INTERRUPTED
 
     def next_task(self) -> tuple[int, object] | None:
-        """The next candidate that is not known yet."""
+        """The calibration, if it is to be made; else the next candidate that is not known yet."""
+        if self._costs is None and not self._is_calibrating:
+            self._is_calibrating = True
+            return CALIBRATION, Calibrate(preparation=self._preparation)
         while self._may_ask() and not self._stop_requested():
             trial, candidate = self._ask()
-            if candidate.duplicate_of is None:
-                self._duplicates_in_a_row = 0
-                return self._start(trial, candidate)
-            self._give_known_verdict(trial, candidate)
+            if candidate.duplicate_of is not None:
+                self._give_known_verdict(trial, candidate)
+                continue
+            self._duplicates_in_a_row = 0
+            attempt = self._start(trial, candidate)
+            memory = self._memory(parse(candidate.architecture))
+            if memory.reason is None:
+                return trial.number, self._task(candidate, memory.micro_batches)
+            self._declare_infeasible(attempt, memory.reason)
         return None
 
     def handle(self, event: Event) -> None:
@@ -138,12 +174,15 @@ class StudyLoop:
         Raises:
             RefusedError: If a worker finds that the user has to act.
         """
+        if event.task == CALIBRATION:
+            self._handle_calibration(event)
+            return
         attempt = self._running[event.task]
         match event:
             case Progress(task=number, fraction=fraction, doing=doing):
                 self._observer.progressed(number, fraction, doing)
             case Done(result=Evaluation() as evaluation):
-                self._judge(attempt, evaluation)
+                self._take(attempt, evaluation)
             case Done(result=result):
                 raise TypeError(f"an evaluation was expected, got {type(result).__name__}")
             case Infeasible(reason=reason):
@@ -152,6 +191,26 @@ class StudyLoop:
                 self._bury(attempt, event)
             case Refused(reason=reason):
                 raise RefusedError(reason)
+
+    def _handle_calibration(self, event: Event) -> None:
+        match event:
+            case Progress(doing=doing):
+                self._observer.calibrating(doing)
+            case Done(result=StepTimeTable() as table):
+                self._costs = self._on_table(table)
+                self._observer.calibrated(table)
+                waiting, self._unpriced = self._unpriced, []
+                for attempt, evaluation in waiting:
+                    self._judge(attempt, evaluation)
+            case Done(result=result):
+                raise TypeError(f"a step-time table was expected, got {type(result).__name__}")
+            case Died(reason=reason):
+                self._is_calibrating = False
+                self._calibration_deaths += 1
+                if self._calibration_deaths > self._config.max_retries:
+                    raise RefusedError(f"step times cannot be calibrated: {reason}")
+            case Infeasible(reason=reason) | Refused(reason=reason):
+                raise RefusedError(f"step times cannot be calibrated: {reason}")
 
     def abandon(self, task: int) -> None:
         """Leave no attempt running; another one is owed."""
@@ -212,16 +271,39 @@ class StudyLoop:
         self._duplicates_in_a_row += 1
         tell_duplicate(self._study, trial, self._values(verdict.outcome) if verdict and verdict.outcome else None)
 
-    def _start(self, trial: optuna.Trial, candidate: Candidate) -> tuple[int, Judge]:
-        self._running[trial.number] = _Attempt(trial, candidate, datetime.now())
+    def _start(self, trial: optuna.Trial, candidate: Candidate) -> _Attempt:
+        attempt = self._running[trial.number] = _Attempt(trial, candidate, datetime.now())
         self._observer.started(trial.number, candidate.architecture)
-        return trial.number, Judge(
+        return attempt
+
+    def _task(self, candidate: Candidate, micro_batches: int) -> Judge:
+        return Judge(
             architecture=candidate.architecture,
             seed=derived_seed(self._config.seed, candidate.architecture, 0),
-            mode=self._preparation.mode,
-            step_mode=self._preparation.step_mode,
-            step_threads=self._preparation.step_threads,
+            preparation=self._preparation,
+            # Of a batch in parts no table knows.
+            measure=self._config.step_time.method == "measured" or micro_batches > 1,
+            micro_batches=micro_batches,
         )
+
+    def _memory(self, architecture: Architecture) -> _Memory:
+        """Whether a step of the target training fits into memory, and in how many parts."""
+        if self._config.max_memory_gib is None:
+            return _Memory()
+        limit, batch_size = self._config.max_memory_gib * GIB, self._config.step_time.batch_size
+        needed = partial(self._memory_model.peak_memory_bytes, architecture)
+        parts = fit_micro_batches(needed, limit, batch_size)
+        if parts == 1 or (parts and self._config.out_of_memory == "micro_batches"):
+            return _Memory(micro_batches=parts)
+        found = f"a training step would hold {needed(1) / GIB:.2f} GiB"
+        return _Memory(reason=f"{found}, max_memory_gib is {self._config.max_memory_gib:g}")
+
+    def _take(self, attempt: _Attempt, evaluation: Evaluation) -> None:
+        """Judge what a worker found out, as soon as its price is known."""
+        if self._costs is None:
+            self._unpriced.append((attempt, evaluation))
+        else:
+            self._judge(attempt, evaluation)
 
     def _judge(self, attempt: _Attempt, evaluation: Evaluation) -> None:
         outcome = self._outcome(parse(attempt.candidate.architecture), evaluation)
@@ -276,14 +358,21 @@ class StudyLoop:
         self._on_told()
 
     def _outcome(self, architecture: Architecture, evaluation: Evaluation) -> Outcome:
-        data = self._preparation.data
+        if self._costs is None:
+            raise RuntimeError("a candidate cannot be priced before the step-time table is there")
+        costs, measured = self._costs(architecture), evaluation.step_time
+        if measured is None and costs.step_time_s is None:
+            raise RuntimeError("a candidate whose step time is not predicted must be measured")
         return Outcome(
             accuracy=evaluation.accuracy,
-            step_time=evaluation.step_time,
-            step_time_s=evaluation.step_time.ratio * self._preparation.step_time_ref_s,
-            params=count_params(architecture, data.num_classes, data.in_channels),
-            macs=count_macs(architecture, self._config.step_time.resolution, data.num_classes, data.in_channels),
+            step_time_s=measured.median_s if measured else costs.step_time_s or math.nan,
+            step_time_rse=measured.relative_standard_error if measured else costs.step_time_rse,
+            params=costs.params,
+            macs=costs.macs,
+            peak_memory_bytes=self._costs.peak_memory_bytes(architecture, measured.micro_batches if measured else 1),
+            micro_batches=measured.micro_batches if measured else 1,
             seconds=evaluation.seconds,
+            step_time=measured,
         )
 
     def _values(self, outcome: Outcome) -> list[float]:

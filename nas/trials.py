@@ -16,9 +16,10 @@ from optuna.trial import FrozenTrial, TrialState
 from pydantic import TypeAdapter
 
 from proxies.step_time import StepTime
+from proxies.step_time_table import StepTimeTable, dump_table, load_table
 from search_spaces.space import SearchSpace
 
-from .evaluation_tasks import AccuracyRecord, Preparation
+from .evaluation_tasks import AccuracyRecord, Measurement, Preparation
 
 # Keys of user attributes of a trial.
 _CANDIDATE = "candidate"
@@ -30,6 +31,8 @@ _INFEASIBLE = "infeasible"
 _FINGERPRINT = "fingerprint"
 _PREPARATION = "preparation"
 _REPLICATE = "replicate"
+_MEASUREMENT = "measurement"
+_TABLES = "step_time_tables"
 
 DRIVER_DIED = "the driver died while it ran"
 
@@ -65,12 +68,20 @@ class Outcome:
     """What is stored of a judged candidate."""
 
     accuracy: AccuracyRecord
-    step_time: StepTime
     step_time_s: float
-    """S of the reward: the measured ratio to the backbone × the backbone's seconds."""
+    """S of the reward: predicted, or measured where `step_time` is there."""
+    step_time_rse: float
+    """Relative standard error of S."""
     params: int
     macs: int
+    peak_memory_bytes: int
+    """Of a step of the target training, predicted."""
+    micro_batches: int = 1
+    """Parts of a batch in that step; more than one where memory does not suffice for a whole batch."""
     seconds: float
+    """Wall time of the evaluation."""
+    step_time: StepTime | None = None
+    """The measurement behind S; None where S is predicted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +111,7 @@ _CANDIDATES: TypeAdapter[Candidate] = TypeAdapter(Candidate)
 _OUTCOMES: TypeAdapter[Outcome] = TypeAdapter(Outcome)
 _PREPARATIONS: TypeAdapter[Preparation] = TypeAdapter(Preparation)
 _ACCURACIES: TypeAdapter[AccuracyRecord] = TypeAdapter(AccuracyRecord)
+_MEASUREMENTS: TypeAdapter[Measurement] = TypeAdapter(Measurement)
 
 
 def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
@@ -178,11 +190,42 @@ def write_preparation(study: optuna.Study, preparation: Preparation) -> None:
 def forget_preparation(study: optuna.Study) -> None:
     """Let it be prepared anew, because another question is asked; Optuna can change an attribute, not remove it."""
     study.set_user_attr(_PREPARATION, None)
+    study.set_user_attr(_TABLES, None)
 
 
 def read_preparation(study: optuna.Study) -> Preparation | None:
     written = study.user_attrs.get(_PREPARATION)
     return None if written is None else _PREPARATIONS.validate_python(written)
+
+
+def write_tables(study: optuna.Study, tables: Sequence[StepTimeTable]) -> None:
+    """Record the step-time tables that price every candidate of this run."""
+    study.set_user_attr(_TABLES, [dump_table(table) for table in tables])
+
+
+def read_tables_of(study: optuna.Study) -> list[StepTimeTable]:
+    """The run's step-time tables; none before they are calibrated, and where S is not predicted."""
+    return [load_table(text, "the study") for text in study.user_attrs.get(_TABLES) or ()]
+
+
+def write_measurement(study: optuna.Study, number: int, measurement: Measurement) -> None:
+    """Record what isolated visits to a finished trial's architecture showed."""
+    study.set_user_attr(f"{_MEASUREMENT}:{number}", _MEASUREMENTS.dump_python(measurement, mode="json"))
+
+
+def write_failed_measurement(study: optuna.Study, number: int, reason: str) -> None:
+    """Record that measuring came to nothing, so that it is not tried at every start."""
+    study.set_user_attr(f"{_MEASUREMENT}:{number}", {_REASON: reason})
+
+
+def read_measurements(study: optuna.Study) -> dict[int, Measurement | str]:
+    """Finalists' measurements by trial number, or the reasons why there are none."""
+    return {
+        int(number): value[_REASON] if _REASON in value else _MEASUREMENTS.validate_python(value)
+        for key, value in study.user_attrs.items()
+        for kind, _, number in [key.partition(":")]
+        if kind == _MEASUREMENT
+    }
 
 
 def write_replicate(study: optuna.Study, number: int, replicate: int, accuracy: AccuracyRecord) -> None:

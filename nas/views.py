@@ -1,16 +1,18 @@
 """What a run directory shows: `trials.csv`, `best.yaml`, `report.html`. Views of the study that nobody reads back."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from proxies.step_time_table import dump_table
 from search_spaces.architecture import parse
 from search_spaces.stage_table import stage_rows
 from search_spaces.strict_yaml import dump_yaml
 
+from .evaluation_tasks import Measurement
 from .leaderboard import Entry, mean_accuracy
 from .reward import Reward
 from .run import Run
@@ -19,8 +21,9 @@ from .trials import TrialRecord
 
 # Columns of `trials.csv`; the space's parameters follow as params_*.
 COLUMNS = (
-    "number", "state", "architecture", "accuracy", "accuracy_se", "step_time_s", "ratio", "params", "macs", "reward",
-    "reason", "retry_of", "duplicate_of", "seconds", "started", "finished",
+    "number", "state", "architecture", "accuracy", "accuracy_se", "step_time_s", "step_time_rse",
+    "step_time_is_measured", "measured_step_time_s", "inference_step_time_s", "params", "macs", "peak_memory_bytes",
+    "micro_batches", "reward", "reason", "retry_of", "duplicate_of", "seconds", "started", "finished",
 )  # fmt: skip
 
 
@@ -30,7 +33,9 @@ def write_views(run: Run, *, report: bool) -> None:
     Raises:
         OSError: If one of them cannot be written.
     """
-    write_trials(run.records, run.reward(), run.directory.trials_file)
+    write_trials(run.records, run.reward(), run.directory.trials_file, run.measurements)
+    for place, table in enumerate(run.tables):
+        write_whole(run.directory.table_file(place), dump_table(table))
     entries = run.leaderboard()
     if entries:
         write_best(entries[0], run)
@@ -41,30 +46,38 @@ def write_views(run: Run, *, report: bool) -> None:
         write_report(run, run.directory.report_file)
 
 
-def trials_frame(records: Iterable[TrialRecord], reward: Reward) -> pd.DataFrame:
+def trials_frame(
+    records: Iterable[TrialRecord], reward: Reward, measurements: Mapping[int, Measurement] | None = None
+) -> pd.DataFrame:
     """One row for each trial, in their order; a duplicate has the figures of its original.
 
     Args:
         records: Trials of one run.
-        reward: How A, S and P become one number.
+        reward: How A, S and P become one number, by each trial's own training and step time.
+        measurements: Step times measured in isolation, by trial number.
 
     Returns:
         The columns of `COLUMNS`, then one for each parameter of the space; what a trial does not have is missing.
     """
-    rows = [_row(record, reward) for record in records]
+    rows = [_row(record, reward, (measurements or {}).get(record.number)) for record in records]
     names = dict.fromkeys(name for row in rows for name in row)
     frame = pd.DataFrame(rows, columns=[*COLUMNS, *(name for name in names if name not in COLUMNS)])
-    whole = ["params", "macs", "retry_of", "duplicate_of"]
+    whole = ["params", "macs", "peak_memory_bytes", "micro_batches", "retry_of", "duplicate_of"]
     return frame.astype(dict.fromkeys(whole, "Int64"))
 
 
-def write_trials(records: Iterable[TrialRecord], reward: Reward, path: Path) -> None:
+def write_trials(
+    records: Iterable[TrialRecord],
+    reward: Reward,
+    path: Path,
+    measurements: Mapping[int, Measurement] | None = None,
+) -> None:
     """Write `trials.csv`, whole or not at all.
 
     Raises:
         OSError: If it cannot be written.
     """
-    write_whole(path, trials_frame(records, reward).to_csv(index=False, lineterminator="\n"))
+    write_whole(path, trials_frame(records, reward, measurements).to_csv(index=False, lineterminator="\n"))
 
 
 def write_best(entry: Entry, run: Run, path: Path | None = None) -> None:
@@ -77,7 +90,7 @@ def write_best(entry: Entry, run: Run, path: Path | None = None) -> None:
     write_whole(path or run.directory.best_file, text)
 
 
-def _row(record: TrialRecord, reward: Reward) -> dict[str, Any]:
+def _row(record: TrialRecord, reward: Reward, measurement: Measurement | None) -> dict[str, Any]:
     candidate, outcome = record.candidate, record.outcome
     row: dict[str, Any] = {
         "number": record.number,
@@ -92,14 +105,21 @@ def _row(record: TrialRecord, reward: Reward) -> dict[str, Any]:
     }
     if outcome is None:
         return row
+    if measurement is not None:
+        inference = measurement.inference
+        row["measured_step_time_s"] = measurement.step_time.median_s
+        row["inference_step_time_s"] = inference and inference.median_s
     accuracy, accuracy_se = mean_accuracy((outcome.accuracy,))
     return row | {
         "accuracy": accuracy,
         "accuracy_se": accuracy_se,
         "step_time_s": outcome.step_time_s,
-        "ratio": outcome.step_time.ratio,
+        "step_time_rse": outcome.step_time_rse,
+        "step_time_is_measured": outcome.step_time is not None,
         "params": outcome.params,
         "macs": outcome.macs,
+        "peak_memory_bytes": outcome.peak_memory_bytes,
+        "micro_batches": outcome.micro_batches,
         "reward": reward(accuracy=accuracy, step_time_s=outcome.step_time_s, params=outcome.params),
         "seconds": outcome.seconds,
     }
@@ -119,6 +139,11 @@ def _best(entry: Entry, run: Run) -> dict[str, Any]:
         "accuracies": trainings,
         "step_time_s": entry.step_time_s,
         "step_time_se": entry.step_time_se,
+        "step_time_is_measured": entry.predicted_step_time_s is None or entry.measurement is not None,
+        "predicted_step_time_s": entry.predicted_step_time_s,
+        "peak_memory_bytes": entry.peak_memory_bytes,
+        "measured_peak_memory_bytes": entry.measurement and entry.measurement.peak_memory_bytes,
+        "micro_batches": entry.micro_batches,
         "params": entry.params,
         "macs": entry.macs,
         "exponents": {"w": reward.w, "v": reward.v},

@@ -88,6 +88,7 @@ def train_and_score(
     seed: int,
     mode: ExecutionMode,
     device: Device,
+    micro_batches: int = 1,
     on_epoch: Callable[[EpochProgress], None] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> AccuracyResult:
@@ -102,6 +103,7 @@ def train_and_score(
             thread, the same seed gives the same result; elsewhere kernels may add in another order each time.
         mode: How steps are executed.
         device: Where.
+        micro_batches: Parts each batch is computed in, where a whole one does not fit into memory.
         on_epoch: Called after every epoch; what it raises ends the training.
         clock: Seconds.
 
@@ -110,7 +112,11 @@ def train_and_score(
     """
     curve: list[EpochProgress] = []
     with device.out_of_memory_is_infeasible(), device.seeded(seed):
-        for progress in _train(architecture, data, config, fidelity, seed=seed, mode=mode, device=device, clock=clock):
+        epochs = _train(
+            architecture, data, config, fidelity, seed=seed, mode=mode, device=device, micro_batches=micro_batches,
+            clock=clock,
+        )  # fmt: skip
+        for progress in epochs:
             curve.append(progress)
             if on_epoch is not None:
                 on_epoch(progress)
@@ -203,6 +209,7 @@ class AccuracyProxy:
         architecture: Architecture,
         *,
         seed: int | None = None,
+        micro_batches: int = 1,
         on_epoch: Callable[[EpochProgress], None] | None = None,
     ) -> AccuracyResult:
         """Train a candidate from scratch and judge it, see :func:`train_and_score`."""
@@ -214,6 +221,7 @@ class AccuracyProxy:
             seed=self.seed if seed is None else seed,
             mode=self.mode,
             device=self.device,
+            micro_batches=micro_batches,
             on_epoch=on_epoch,
         )
 
@@ -270,6 +278,7 @@ def _train(
     seed: int,
     mode: ExecutionMode,
     device: Device,
+    micro_batches: int,
     clock: Callable[[], float],
 ) -> Iterator[EpochProgress]:
     """Build the candidate and train it; this frame alone holds it."""
@@ -287,7 +296,9 @@ def _train(
         steps_per_epoch=num_steps(len(data.train), config.batch_size),
     )
     yield from run_epochs(
-        make_training_step(network, config=config, mode=mode, device=device, schedule=schedule),
+        make_training_step(
+            network, config=config, mode=mode, device=device, schedule=schedule, micro_batches=micro_batches
+        ),
         train=data.train,
         minival=data.minival,
         num_epochs=fidelity.epochs,

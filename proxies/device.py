@@ -4,6 +4,7 @@ import functools
 import gc
 import platform
 import re
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,9 +15,11 @@ import torch
 
 from search_spaces.messages import first_line
 
+from .allocator import keep_freed_memory
+from .device_identity import DeviceIdentity
 from .device_load import Reading, read_cpu_meters
 from .execution import Dtype
-from .infeasible import InfeasibleError
+from .infeasible import MemoryInfeasibleError
 from .nvml import gpu_here
 from .peak_memory import Prepare, measure_cpu_peak, measure_cuda_peak, measure_mps_peak
 
@@ -35,26 +38,6 @@ _OUT_OF_MEMORY = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceIdentity:
-    """Hardware and software a figure was taken with; figures compare only where these are equal."""
-
-    kind: str
-    """ "cpu", "cuda" or "mps"."""
-    name: str
-    """The hardware, as its driver names it."""
-    torch: str
-    cuda: str | None
-    """CUDA version PyTorch was built with; None where the device is not CUDA."""
-    threads: int
-    """Threads of one operator on the CPU."""
-
-    def __str__(self) -> str:
-        cuda = f", CUDA {self.cuda}" if self.cuda else ""
-        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
-        return f"{self.name} ({self.kind}, {threads}), torch {self.torch}{cuda}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
     """What training and measuring need to know of a device."""
 
@@ -69,12 +52,16 @@ class Device:
     """Seed the device's own random generator; no other device's, nor the CPU's."""
     synchronize: Callable[[], None]
     """Wait until everything queued on the device is done; call it before a clock is read."""
+    stopwatch: Callable[[Callable[[], object]], float]
+    """Seconds that a piece of work takes on the device, which is drained before it and after it."""
     release_memory: Callable[[], None]
     """Give cached memory back to the device."""
     measure_peak: Callable[[Prepare], int]
     """Most bytes that prepared work and what was prepared for it hold, see :mod:`proxies.peak_memory`."""
     read_meters: Callable[[], Reading]
     """What the meters of the device and its machine show now; two readings tell what else happened between them."""
+    canary_batch_size: int
+    """Images in a step of the reference networks that alternate with what is timed: enough to keep the device busy."""
     mixed_dtypes: tuple[Dtype, ...]
     """Dtypes worth trying under autocast besides float32."""
     slow_on_small_maps: bool
@@ -115,7 +102,7 @@ class Device:
         What is allocated must be held by functions called inside the block, not by the function the block stands in.
 
         Raises:
-            InfeasibleError: In place of the allocator's error, CPU or accelerator.
+            MemoryInfeasibleError: In place of the allocator's error, CPU or accelerator.
         """
         try:
             yield
@@ -126,13 +113,14 @@ class Device:
             traceback.clear_frames(error.__traceback__)
             gc.collect()
             self.release_memory()
-            raise InfeasibleError(f"out of memory on {self.spec}: {first_line(error)}") from None
+            raise MemoryInfeasibleError(f"out of memory on {self.spec}: {first_line(error)}") from None
 
 
 def find_device(name: str = "auto") -> Device:
     """The device of this name.
 
-    Denormal numbers are flushed from here on: PyTorch's threads inherit that setting when they start, not later.
+    Denormal numbers are flushed and freed memory is kept from here on: PyTorch's threads inherit the first setting when
+    they start, not later, and the second changes nothing that lies in memory already.
 
     Args:
         name: "cpu", "cuda", "cuda:1", "mps", or "auto": CUDA where there is one, else MPS, else the CPU.
@@ -147,6 +135,7 @@ def find_device(name: str = "auto") -> Device:
     if kind not in available_kinds():
         raise ValueError(f"device {name!r} is not available here (available: {', '.join(available_kinds())})")
     flush_denormals()
+    keep_freed_memory()
     if kind == "cuda":
         return _cuda(int(match["index"] or torch.cuda.current_device()))
     return _mps() if kind == "mps" else _cpu()
@@ -170,6 +159,38 @@ def flush_denormals() -> None:
     torch.set_flush_denormal(True)
 
 
+def time_work(
+    work: Callable[[], object],
+    *,
+    synchronize: Callable[[], object] = lambda: None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
+    """Wall seconds of a piece of work.
+
+    Args:
+        work: What is timed.
+        synchronize: Waits until everything queued on the device is done.
+        clock: Monotonic seconds.
+    """
+    synchronize()
+    start = clock()
+    work()
+    synchronize()
+    return clock() - start
+
+
+def _time_cuda_work(torch_device: torch.device, work: Callable[[], object]) -> float:
+    """By the GPU's own clock, so that the host's waking up after the last kernel is not counted."""
+    with torch.cuda.device(torch_device):
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        torch.cuda.synchronize()
+        start.record()
+        work()
+        end.record()
+        end.synchronize()
+        return start.elapsed_time(end) / 1e3
+
+
 def _best_kind() -> str:
     return available_kinds()[0]
 
@@ -182,9 +203,11 @@ def _cpu() -> Device:
         lease_name="cpu",
         seed_generator=_nothing_to_seed,
         synchronize=_nothing_to_do,
+        stopwatch=time_work,
         release_memory=_nothing_to_do,
         measure_peak=measure_cpu_peak,
         read_meters=read_cpu_meters,
+        canary_batch_size=32,
         mixed_dtypes=("bfloat16",),
         slow_on_small_maps=True,
     )
@@ -194,6 +217,8 @@ def _cuda(index: int) -> Device:
     if index >= torch.cuda.device_count():
         raise ValueError(f"device 'cuda:{index}' is not available here (CUDA devices: {torch.cuda.device_count()})")
     torch_device = torch.device("cuda", index)
+    # The fastest convolution for each size is found in the first steps, which are warm-up wherever something is timed.
+    torch.backends.cudnn.benchmark = True
     return Device(
         kind="cuda",
         torch_device=torch_device,
@@ -201,9 +226,11 @@ def _cuda(index: int) -> Device:
         lease_name=_cuda_lease_name(torch_device),
         seed_generator=functools.partial(_seed_cuda, torch_device),
         synchronize=functools.partial(torch.cuda.synchronize, torch_device),
+        stopwatch=functools.partial(_time_cuda_work, torch_device),
         release_memory=torch.cuda.empty_cache,
         measure_peak=functools.partial(measure_cuda_peak, torch_device),
         read_meters=functools.partial(_read_cuda_meters, torch_device),
+        canary_batch_size=512,
         mixed_dtypes=("bfloat16", "float16"),
         slow_on_small_maps=False,
     )
@@ -217,9 +244,11 @@ def _mps() -> Device:
         lease_name="mps",
         seed_generator=torch.mps.manual_seed,
         synchronize=torch.mps.synchronize,
+        stopwatch=functools.partial(time_work, synchronize=torch.mps.synchronize),
         release_memory=torch.mps.empty_cache,
         measure_peak=measure_mps_peak,
         read_meters=read_cpu_meters,
+        canary_batch_size=128,
         mixed_dtypes=("bfloat16",),
         slow_on_small_maps=False,
     )

@@ -15,7 +15,7 @@ from search_spaces.architecture import Architecture
 from search_spaces.messages import first_line
 from search_spaces.network import build
 
-from .device import Device, is_out_of_memory
+from .device import Device, is_out_of_memory, time_work
 from .execution import PLAIN, Dtype, ExecutionMode
 from .training.config import TrainConfig
 from .training_step import make_training_step
@@ -258,12 +258,12 @@ class _Bench:
 
     def time(self, step: Step) -> float:
         """Seconds of one whole step, the device drained before and after."""
-        self.device.synchronize()
-        start = self.clock()
-        step.backward(self.images, self.labels)
-        step.update()
-        self.device.synchronize()
-        return self.clock() - start
+
+        def whole_step() -> None:
+            step.backward(self.images, self.labels)
+            step.update()
+
+        return time_work(whole_step, synchronize=self.device.synchronize, clock=self.clock)
 
 
 def _hopeful(contenders: list[_Contender]) -> list[_Contender]:

@@ -13,3 +13,7 @@ class InfeasibleError(RuntimeError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class MemoryInfeasibleError(InfeasibleError):
+    """Memory does not suffice; a batch in smaller parts might fit."""

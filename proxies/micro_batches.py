@@ -1,6 +1,11 @@
 """A batch that does not fit into memory is trained on in parts, whose gradients add up."""
 
 from collections.abc import Callable
+from typing import TypeVar
+
+from .infeasible import MemoryInfeasibleError
+
+Result = TypeVar("Result")
 
 MIN_IMAGES = 2
 """Images of a part: batch normalisation takes its statistics over each part alone."""
@@ -46,3 +51,22 @@ def fit_micro_batches(predict: Callable[[int], int], max_memory_bytes: float, ba
             return parts
         parts *= 2
     return None
+
+
+def retry_in_parts(run: Callable[[int], Result], batch_size: int, micro_batches: int = 1) -> Result:
+    """Run something with a batch in ever smaller parts, until memory suffices.
+
+    Args:
+        run: Takes the number of parts.
+        batch_size: Images of the whole batch.
+        micro_batches: Parts to begin with.
+
+    Raises:
+        MemoryInfeasibleError: If memory does not suffice for the smallest parts either.
+    """
+    try:
+        return run(micro_batches)
+    except MemoryInfeasibleError:
+        if batch_size < 2 * MIN_IMAGES * micro_batches:
+            raise
+    return retry_in_parts(run, batch_size, 2 * micro_batches)

@@ -1,22 +1,28 @@
 """Measure the training step time of an architecture on a device of this machine."""
 
+import itertools
+import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
 
 from search_spaces.architecture import Architecture
-from search_spaces.network import build
 
+from .canary import CANARY, make_canary
 from .device import Device, find_device
 from .device_lease import DeviceLease
 from .execution import ExecutionMode
 from .fastest_mode import find_fastest_mode
-from .step_time import Clock, Step, StepTime, StepTimeSetting, time_alternating
+from .step_time import Step, StepTime, StepTimeSetting, Visit, time_visit
+from .timed_step import make_timed_step
 from .training.config import TrainConfig
-from .training_step import make_training_step
+from .workload import Phase, Workload
+
+PAUSE_S = 1.0
+"""Between two visits, so that they do not meet the same moment, and that others may train in between."""
 
 # Long enough for no mode to be compiled: a mode is chosen for timing here, not for a training.
 _PLANNED_STEPS = 1_000
@@ -30,26 +36,41 @@ def measure_step_time(
     architecture: Architecture,
     *,
     reference: Architecture | None = None,
+    reference_s: float | None = None,
     setting: StepTimeSetting | None = None,
     train: TrainConfig | None = None,
     mode: ExecutionMode | None = None,
     num_classes: int = 1000,
     in_channels: int = 3,
+    phase: Phase = "training",
+    micro_batches: int = 1,
     device: Device | None = None,
-    clock: Clock = time.perf_counter,
+    on_visit: Callable[[StepTime], None] = lambda so_far: None,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> StepTime:
-    """Time whole training steps of a network, in alternation with a reference's, holding the device alone.
+    """Time whole steps of a network, in alternation with the canary's, holding the device alone.
+
+    Visits go on until the step time is known within 2 %, at least as many as the setting asks for; when its budget is
+    over, the result says that it is unstable, or contaminated where something else used the device in every visit. Each
+    visit builds its networks anew, and the device is free for others between two visits.
 
     Args:
         architecture: What to time.
-        reference: The network it alternates with; by default itself, which shows how well this machine repeats.
-        setting: The target training: size, batch, number format, threads, number of timed steps.
-        train: Optimizer and loss of that training.
+        reference: A network to alternate with in place of the canary.
+        reference_s: Seconds that a step of the reference stands for, where they are known from earlier; by default the
+            median of this measurement's.
+        setting: The target training: size, batch, number format, threads, visits.
+        train: Optimizer of that training.
         mode: How the step is executed; by default the fastest correct mode, found here.
         num_classes: Of the user's data.
         in_channels: Of the user's data.
+        phase: A step of training, or of inference.
+        micro_batches: Parts that a batch is split into.
         device: Where; by default the setting's.
-        clock: Monotonic seconds.
+        on_visit: Called with the result so far after each visit.
+        clock: Monotonic seconds of the budget.
+        sleep: Waits so many seconds.
 
     Raises:
         InfeasibleError: If the step runs out of memory.
@@ -58,46 +79,95 @@ def measure_step_time(
     """
     setting, train = setting or StepTimeSetting(), train or TrainConfig()
     device = device or find_device(setting.device or "auto")
-    resolution = setting.resolution or architecture.resolution
+    mode = mode or choose_mode(
+        architecture, setting=setting, train=train, device=device, num_classes=num_classes, in_channels=in_channels
+    )
+    workload = Workload(
+        resolution=setting.resolution or architecture.resolution,
+        batch_size=setting.batch_size,
+        mode=mode,
+        num_classes=num_classes,
+        in_channels=in_channels,
+        optimizer=train.optimizer,
+        phase=phase,
+        micro_batches=micro_batches,
+    )
+    timing = Timing(device=device, workload=workload, setting=setting, reference=reference, reference_s=reference_s)
+    end, measured = clock() + setting.budget_s, None
+    while measured is None or len(measured.visits) < setting.visits or (measured.verdict != "stable" and clock() < end):
+        if measured is not None:
+            sleep(PAUSE_S)
+        with held_alone(device, setting.threads):
+            measured = timing.visit(architecture, measured)
+        on_visit(measured)
+    return measured
 
-    def time_steps(mode: ExecutionMode) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """This frame alone holds the batch and the networks, so that they go when memory does not suffice."""
-        images, labels = _batch(setting.batch_size, in_channels, resolution, num_classes, device)
 
-        def step_of(timed: Architecture) -> Step:
-            network = build(timed, num_classes=num_classes, in_channels=in_channels)
-            step = make_training_step(network, config=train, mode=mode, device=device)
-            return lambda: step(images, labels)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """How visits are made: where, of which step, beside which reference."""
 
-        return time_alternating(
-            step_of(reference or architecture),
-            step_of(architecture),
-            num_pairs=setting.num_pairs,
-            synchronize=device.synchronize,
-            clock=clock,
+    device: Device
+    workload: Workload
+    setting: StepTimeSetting = field(default_factory=StepTimeSetting)
+    reference: Architecture | None = None
+    """None: the canary."""
+    reference_s: float | None = None
+    """Known from earlier; None: the median of the visits."""
+
+    def visit(self, architecture: Architecture, earlier: StepTime | None = None) -> StepTime:
+        """Time the network once more, on a device that is held alone; its earlier visits count too."""
+        visits = (*(earlier.visits if earlier else ()), self._time(architecture))
+        return StepTime(
+            visits=visits,
+            reference=str(self.reference) if self.reference else CANARY,
+            reference_s=median_reference_s(visits) if self.reference_s is None else self.reference_s,
+            batch_size=self.workload.batch_size,
+            resolution=self.workload.resolution_of(architecture),
+            mode=str(self.workload.mode),
+            device=str(self.device.identity()),
+            micro_batches=self.workload.micro_batches,
         )
 
-    with _threads(setting.threads), DeviceLease(device.lease_name).exclusive(), device.out_of_memory_is_infeasible():
-        if mode is None:
-            mode = choose_mode(
-                architecture,
-                setting=setting,
-                train=train,
-                device=device,
-                num_classes=num_classes,
-                in_channels=in_channels,
-            )
-        samples, references = time_steps(mode)
-        identity = device.identity()
+    def _time(self, architecture: Architecture) -> Visit:
+        """This frame alone holds the batches and the networks, so that they go when memory does not suffice."""
+        return time_visit(
+            self._make_reference(),
+            make_timed_step(architecture, self.workload, self.device),
+            num_pairs=self.setting.num_pairs,
+            stopwatch=self.device.stopwatch,
+            read_meters=self.device.read_meters,
+            threads=torch.get_num_threads(),
+        )
+
+    def _make_reference(self) -> Step:
+        if self.reference is None:
+            return make_canary(self.workload, self.device)
+        return make_timed_step(self.reference, self.workload, self.device)
+
+
+@contextmanager
+def held_alone(device: Device, threads: int | None = None) -> Iterator[None]:
+    """Nothing of ours uses the device inside the block but what the block does; its memory is free afterwards.
+
+    Args:
+        device: To be held.
+        threads: CPU threads inside the block; None leaves them as they are.
+
+    Raises:
+        InfeasibleError: If memory does not suffice inside the block.
+    """
+    with _threads(threads), DeviceLease(device.lease_name).exclusive(), device.out_of_memory_is_infeasible():
+        yield
     device.release_memory()
-    return StepTime(
-        samples_s=samples,
-        reference_samples_s=references,
-        batch_size=setting.batch_size,
-        resolution=resolution,
-        mode=str(mode),
-        device=str(identity),
-    )
+
+
+def median_reference_s(visits: tuple[Visit, ...]) -> float:
+    """Seconds of a step of the reference; of the canary, whose networks take turns, those of a step of their mean."""
+    # What disturbs a visit slows its reference too.
+    used = [visit for visit in visits if visit.is_clean] or visits
+    flanks = ((before + after) / 2 for visit in used for before, after in itertools.pairwise(visit.reference_samples_s))
+    return statistics.median(flanks)
 
 
 def choose_mode(
@@ -117,17 +187,18 @@ def choose_mode(
     """
     if setting.dtype not in ("auto", "float32", *device.mixed_dtypes):
         raise _dtype_error(setting, device, f"not tried on {device.kind}")
-    choice = find_fastest_mode(
-        architecture,
-        device=device,
-        batch_size=setting.batch_size,
-        resolution=setting.resolution or architecture.resolution,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        planned_steps=_PLANNED_STEPS,
-        config=train,
-        dtypes=None if setting.dtype == "auto" else (setting.dtype,),
-    )
+    with held_alone(device, setting.threads):
+        choice = find_fastest_mode(
+            architecture,
+            device=device,
+            batch_size=setting.batch_size,
+            resolution=setting.resolution or architecture.resolution,
+            num_classes=num_classes,
+            in_channels=in_channels,
+            planned_steps=_PLANNED_STEPS,
+            config=train,
+            dtypes=None if setting.dtype == "auto" else (setting.dtype,),
+        )
     if setting.dtype in ("auto", choice.mode.dtype):
         return choice.mode
     fitting = [found for found in choice.measured if found.mode.dtype == setting.dtype and found.speedup is not None]
@@ -139,16 +210,6 @@ def choose_mode(
 
 def _dtype_error(setting: StepTimeSetting, device: Device, problem: str) -> DtypeError:
     return DtypeError(f"dtype must be one that works on {device.name}, got {setting.dtype}: {problem}")
-
-
-def _batch(
-    batch_size: int, in_channels: int, resolution: int, num_classes: int, device: Device
-) -> tuple[Tensor, Tensor]:
-    """A batch of noise on the device: a step's cost does not depend on what the images show."""
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randn(batch_size, in_channels, resolution, resolution, generator=generator)
-    labels = torch.randint(num_classes, (batch_size,), generator=generator)
-    return images.to(device.torch_device), labels.to(device.torch_device)
 
 
 @contextmanager

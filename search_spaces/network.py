@@ -1,13 +1,15 @@
 """From an architecture to a network: the only mapping to timm's blocks."""
 
 from functools import partial
+from typing import Any
 
 from timm.layers import get_act_layer
 from timm.models._efficientnet_builder import decode_arch_def, round_channels
 from timm.models.efficientnet import EfficientNet
 from torch import nn
 
-from .architecture import Architecture
+from .architecture import MBCONV, Architecture, Stage
+from .blocks import HEAD, STEM, PlacedBlock
 
 PADDINGS = ("", "same")
 
@@ -57,3 +59,38 @@ def build(
         drop_rate=drop_rate,
         drop_path_rate=drop_path_rate,
     )
+
+
+def build_block(block: PlacedBlock, num_classes: int = 1000) -> nn.Module:
+    """Build a single block of a network, as `build` makes it; the head comes with pooling and classifier.
+
+    Input ``(N, in_channels, in_size, in_size)``, output ``(N, out_channels, out_size, out_size)``; of the head, logits
+    ``(N, num_classes)``.
+
+    Args:
+        block: What to build.
+        num_classes: Width of the classifier, of the head only.
+    """
+    network: Any = build(_network_around(block), num_classes, block.in_channels if block.kind == STEM else 3)
+    if block.kind == STEM:
+        return nn.Sequential(network.conv_stem, network.bn1)
+    if block.kind == HEAD:
+        return nn.Sequential(network.conv_head, network.bn2, network.global_pool, network.classifier)
+    return network.blocks[0][0]
+
+
+def _network_around(block: PlacedBlock) -> Architecture:
+    """The smallest network that has the block; around stem or head, a stage of the block's width."""
+    width = block.out_channels if block.kind == STEM else block.in_channels
+    is_stage = block.kind not in (STEM, HEAD)
+    stage = Stage(
+        block=block.kind if is_stage else MBCONV,
+        num_repeats=1,
+        kernel_size=block.kernel_size if is_stage else 3,
+        stride=block.stride if is_stage else 1,
+        expand_ratio=block.expand_ratio,
+        out_channels=block.out_channels if is_stage else width,
+        se_ratio=block.se_ratio,
+    )
+    head_channels = block.out_channels if block.kind == HEAD else width
+    return Architecture(stages=(stage,), stem_channels=width, head_channels=head_channels)

@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -147,6 +147,27 @@ class SearchSpace:
             choices.stage({axis: self._value(params, number, axis) for axis in _AXES})
             for number, choices in enumerate(self.stages, start=1)
         )
+
+    def encode(self, architecture: Architecture) -> tuple[int, ...]:
+        """The member as the places of its values among their choices, in the order of `choices`.
+
+        Raises:
+            ValueError: If the architecture is not a member.
+        """
+        params = self.to_params(architecture)
+        return tuple(values.index(params[name]) for name, values in self.choices.items())
+
+    def decode(self, places: Sequence[int]) -> Architecture:
+        """The member at these places; the inverse of `encode`, up to an SE ratio that Fused-MBConv leaves open.
+
+        Raises:
+            ValueError: If there is not one place among its values for each choice.
+        """
+        sizes = [len(values) for values in self.choices.values()]
+        if len(places) != len(sizes) or any(not 0 <= place < size for place, size in zip(places, sizes, strict=True)):
+            raise ValueError(f"places must be one for each choice, from 0 and below {sizes}, got {tuple(places)}")
+        chosen = zip(self.choices.items(), places, strict=True)
+        return self.from_params({name: values[place] for (name, values), place in chosen})
 
     def to_params(self, architecture: Architecture) -> dict[str, Value]:
         """The parameters of a member; the inverse of `from_params`.

@@ -18,11 +18,13 @@ from nas.evaluation_tasks import AccuracyRecord, DataFacts, Evaluation, Preparat
 from nas.executors.interface import Evaluate, Event, Report
 from nas.executors.local import LocalExecutor
 from nas.observer import Observer
+from nas.pricing import make_cost_model
 from nas.run_directory import RunDirectory
 from nas.storage import open_study
 from nas.study import StudyLoop
 from nas.trials import distributions
-from proxies.step_time import StepTime
+from proxies.costs import CostModel
+from proxies.step_time_table import StepTimeTable
 
 _SAMPLERS = {"random": optuna.samplers.RandomSampler, "tpe": optuna.samplers.TPESampler}
 NUM_TRIALS = 1_000
@@ -38,6 +40,9 @@ _PREPARATION = Preparation(
     hardware="none",
     device="none",
     step_threads=1,
+    canary_s=0.1,
+    target_kind="cpu",
+    is_target_here=True,
     step_time_ref_s=0.1,
     params_ref=1_000_000,
     training_seconds=0.0,
@@ -71,7 +76,12 @@ def _race(sampler: str, num_trials: int) -> tuple[list[float], list[float]]:
     """Seconds of each block: the bare loop's and ours, in turn."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with tempfile.TemporaryDirectory() as folder:
-        config = SearchConfig(space={"name": "efficientnetv2", "scale": "b0"}, sampler=sampler, trials=num_trials)
+        config = SearchConfig.model_validate(
+            {
+                "space": {"name": "efficientnetv2", "scale": "b0"}, "sampler": sampler, "trials": num_trials,
+                "step_time": "macs",
+            }
+        )  # fmt: skip
         bare = _bare_loop(Path(folder) / "bare.db", config)
         executor = LocalExecutor(_NoOp)
         try:
@@ -109,14 +119,20 @@ def _our_loop(folder: Path, config: SearchConfig, executor: LocalExecutor) -> Ca
         config=config,
         space=config.search_space(),
         preparation=_PREPARATION,
+        costs=make_cost_model(config, _PREPARATION, tables=()),
         records=[],
         observer=Observer(),
+        on_table=_no_table,
     )
 
     def block() -> None:
         dispatch(_Allowance(loop, BLOCK), executor, stop_requested=lambda: False, on_drain=lambda running: None)
 
     return block
+
+
+def _no_table(table: StepTimeTable) -> CostModel:
+    raise RuntimeError("nothing is calibrated where multiply-adds stand in for step time")
 
 
 class _Allowance:
@@ -149,14 +165,6 @@ class _NoOp(Evaluate):
         accuracy = round(1_000 * _fake_accuracy(self._calls))
         return Evaluation(
             accuracy=AccuracyRecord(num_correct=accuracy, num_images=1_000, seed=0, train_seconds=0.0),
-            step_time=StepTime(
-                samples_s=(0.1,) * 15,
-                reference_samples_s=(0.1,) * 16,
-                batch_size=32,
-                resolution=32,
-                mode="float32-channels_last",
-                device="none",
-            ),
             seconds=0.0,
         )
 

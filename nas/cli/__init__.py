@@ -5,7 +5,7 @@ from importlib import metadata
 
 import typer
 
-from . import bench_command, inspect_commands, run_commands, search_command
+from . import bench_command, inspect_commands, measure_commands, run_commands, search_command
 
 # Typer keeps the base class of its usage errors private: BadParameter ← UsageError ← ClickException.
 _CommandLineError: type[Exception] = typer.BadParameter.__mro__[2]
@@ -17,7 +17,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for commands in (search_command, inspect_commands, run_commands, bench_command):
+for commands in (search_command, inspect_commands, measure_commands, run_commands, bench_command):
     commands.register(app)
 
 

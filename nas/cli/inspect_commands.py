@@ -1,11 +1,11 @@
-"""``nas show`` and ``nas measure``: one architecture, looked at and timed."""
+"""``nas show``: one architecture, looked at."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .errors import fail, usage_errors
+from .errors import usage_errors
 
 if TYPE_CHECKING:
     from search_spaces.architecture import Architecture
@@ -18,7 +18,6 @@ _RESOLUTION = Annotated[int | None, typer.Option(min=1, help="Pixels per side; b
 
 def register(app: typer.Typer) -> None:
     app.command("show")(show)
-    app.command("measure")(measure)
 
 
 def show(
@@ -26,21 +25,29 @@ def show(
     num_classes: _CLASSES = 1000,
     in_channels: _CHANNELS = 3,
     resolution: _RESOLUTION = None,
+    batch_size: Annotated[int, typer.Option(min=2, help="Images in the training step whose memory is shown.")] = 32,
+    table: Annotated[
+        Path | None, typer.Option(help="A step-time table of `nas calibrate`, to predict the step time.")
+    ] = None,
     by_module: Annotated[
         bool,
         typer.Option("--by-module", help="Also fvcore's count, module by module (it counts norms and pooling too)."),
     ] = False,
 ) -> None:
-    """Show an architecture: its stages, parameters and multiply-adds."""
+    """Show an architecture: its stages, parameters, multiply-adds, memory, and step time if a table is given."""
     from rich.console import Console
 
     from proxies.complexity import count_macs, count_params
+    from proxies.memory import predict_peak_memory
+    from proxies.step_time_table import read_table
 
     from .tables import stage_table
 
     with usage_errors():
         architecture = read_architecture(arch)
-        size = _require_size(architecture, resolution)
+        size = require_size(architecture, resolution)
+        times = read_table(table) if table else None
+        predicted = times.predict(architecture) if times else None
     console = Console()
     console.print(str(architecture), soft_wrap=True, highlight=False)
     console.print(stage_table(architecture))
@@ -50,69 +57,15 @@ def show(
         f"(convolutions and linear layers) · {num_classes} classes, {in_channels} image channels",
         soft_wrap=True,
     )
+    memory = predict_peak_memory(
+        architecture, batch_size=batch_size, resolution=size, num_classes=num_classes, in_channels=in_channels
+    )
+    print(f"training step of {batch_size} images in plain float32: about {memory / 2**30:.2f} GiB")
+    if times and predicted:
+        error = 100 * predicted.relative_standard_error
+        print(f"step time {1e3 * predicted.median_s:.2f} ms ± {error:.1f} %, predicted for {times.device}")
     if by_module:
         _print_by_module(architecture, size, num_classes, in_channels)
-
-
-def measure(
-    arch: _ARCH,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    batch_size: Annotated[int, typer.Option(min=2, help="Images in a step.")] = 32,
-    resolution: _RESOLUTION = None,
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; by default all cores.")] = None,
-    num_pairs: Annotated[int, typer.Option("--pairs", min=3, help="Timed steps.")] = 15,
-    num_classes: _CLASSES = 1000,
-    in_channels: _CHANNELS = 3,
-    against: Annotated[
-        str | None, typer.Option(help="The reference it alternates with; by default itself, which shows the noise.")
-    ] = None,
-) -> None:
-    """Time whole training steps: forward, loss, backward, optimizer, zero_grad."""
-    from pydantic import ValidationError
-
-    from proxies.step_time import StepTimeSetting
-
-    from ..config_errors import one_line
-
-    with usage_errors():
-        architecture = read_architecture(arch)
-        reference = read_architecture(against) if against else None
-        size = _require_size(architecture, resolution)
-        try:
-            setting = StepTimeSetting.model_validate(
-                {
-                    "device": device, "batch_size": batch_size, "resolution": size, "dtype": dtype,
-                    "threads": threads, "num_pairs": num_pairs,
-                }
-            )  # fmt: skip
-        except ValidationError as error:
-            fail(one_line(error, StepTimeSetting))
-        from proxies.device import find_device
-
-        found = find_device(device)
-    from proxies.infeasible import InfeasibleError
-    from proxies.step_time_measurement import DtypeError, measure_step_time
-
-    try:
-        measured = measure_step_time(
-            architecture,
-            reference=reference,
-            setting=setting,
-            num_classes=num_classes,
-            in_channels=in_channels,
-            device=found,
-        )
-    except DtypeError as error:
-        fail(error)
-    except InfeasibleError as error:
-        fail(error.reason, 1)
-    low, high = measured.samples_quartiles_s
-    error_percent = 100 * measured.relative_standard_error
-    print(f"step time   {1e3 * measured.median_s:.2f} ms   quartiles {1e3 * low:.2f}–{1e3 * high:.2f} ms")
-    print(f"throughput  {measured.images_per_s:.1f} images/s")
-    print(f"ratio       {measured.ratio:.3f} ± {measured.ratio * error_percent / 100:.3f} to {against or 'itself'}")
-    print(f"taken with  batch {measured.batch_size}, {measured.resolution} px, {measured.mode}, {measured.device}")
 
 
 def read_architecture(text: str) -> "Architecture":
@@ -160,7 +113,7 @@ def _architecture_in(path: Path) -> "Architecture":
         raise ValueError(f"not a text file: {path}") from None
 
 
-def _require_size(architecture: "Architecture", resolution: int | None) -> int:
+def require_size(architecture: "Architecture", resolution: int | None) -> int:
     size = architecture.resolution if resolution is None else resolution
     if size < architecture.total_stride:
         raise ValueError(f"resolution must be at least the total stride {architecture.total_stride}, got {size}")

@@ -8,6 +8,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
 
+from proxies.step_time_table import StepTimeTable
 from search_spaces.architecture import parse
 
 from ..config import SearchConfig
@@ -39,6 +40,7 @@ class SearchDisplay(Observer):
             disable=not self._console.is_terminal,
         )
         self._whole = self._progress.add_task("starting", total=None, note="")
+        self._calibration: TaskID | None = None
         self._candidates: dict[int, TaskID] = {}
         self._fractions: dict[int, float] = {}
         self._judged = 0
@@ -82,6 +84,20 @@ class SearchDisplay(Observer):
         self._progress.update(self._whole, description="trials", total=trials, completed=judged)
         self._refresh()
 
+    def calibrating(self, doing: str) -> None:
+        if self._calibration is None:
+            self._calibration = self._progress.add_task("calibrating step time", total=None, note="")
+        self._progress.update(self._calibration, note=doing)
+
+    def calibrated(self, table: StepTimeTable) -> None:
+        if self._calibration is not None:
+            self._progress.remove_task(self._calibration)
+        self._calibration = None
+        self._print(
+            f"step time calibrated in {duration(table.seconds)}: {len(table.blocks)} blocks, "
+            f"whole networks within {table.residual:.1%} of their sums"
+        )
+
     def started(self, number: int, architecture: str) -> None:
         self._fractions[number] = 0.0
         self._candidates[number] = self._progress.add_task(f"#{number}", total=1.0, note=_gist(architecture))
@@ -101,11 +117,10 @@ class SearchDisplay(Observer):
             self._print(self._line(record, reward))
         self._refresh()
 
-    def retraining(self, done: float, total: int) -> None:
+    def finalists(self, done: float, total: int) -> None:
         if total:
-            self._progress.update(
-                self._whole, description="training the leaders again", completed=done, total=total, note=""
-            )
+            description = "timing the leaders, training them again"
+            self._progress.update(self._whole, description=description, completed=done, total=total, note="")
 
     def draining(self, running: int) -> None:
         self._print(f"stopping: {running} running candidate{'s' * (running != 1)} may finish within seconds")
@@ -130,7 +145,8 @@ class SearchDisplay(Observer):
         self._progress.update(self._whole, completed=completed, note=note)
 
     def _seconds_of_a_candidate(self, preparation: Preparation) -> float:
-        timed_steps = 2 * (self._config.step_time.num_pairs + 4)
+        setting = self._config.step_time
+        timed_steps = 2 * (setting.num_pairs + 4) if setting.method == "measured" else 0
         return preparation.training_seconds * _OVERHEAD + timed_steps * preparation.step_time_ref_s
 
     def _print(self, text: str) -> None:

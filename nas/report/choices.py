@@ -5,6 +5,8 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from proxies.student import student_t95
+
 from ..trials import TrialRecord
 from .figure import Figure, Panel, axis
 from .findings import Findings
@@ -43,7 +45,7 @@ class ChoiceMean:
         """Whether it is more than noise at 95 %, by Student's t."""
         if self.error is None or self.count < _MIN_COUNT:
             return False
-        return abs(self.deviation) > _student_t95(self.count - 1) * self.error
+        return abs(self.deviation) > student_t95(self.count - 1) * self.error
 
 
 def choice_means(findings: Findings) -> list[ChoiceMean]:
@@ -93,11 +95,6 @@ def _deviation(findings: Findings, chosen: Sequence[TrialRecord], overall: float
     rewards = [findings.first_reward(record) for record in chosen]
     error = statistics.stdev(rewards) / math.sqrt(len(rewards)) if len(rewards) > 1 else None
     return statistics.mean(rewards) - overall, error
-
-
-def _student_t95(freedom: int) -> float:
-    """Two-sided 95 % quantile of Student's t, within 2 % from four degrees of freedom on (expansion in 1/ν)."""
-    return 1.96 + 2.372 / freedom + 2.823 / freedom**2
 
 
 def _panel(kind: str, means: Sequence[ChoiceMean], reach: float) -> Panel:

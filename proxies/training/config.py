@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 SETTINGS = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
+OptimizerName = Literal["adamw", "sgd", "nadamw", "rmsproptf", "lamb", "lion"]
+
 Share = Annotated[float, Field(gt=0, lt=1)]
 """A part of the whole, strictly between none and all."""
 
@@ -19,9 +21,7 @@ class TrainConfig(BaseModel):
     batch_size: int = Field(
         default=32, ge=2, le=65_536, description="Images per step; at least 2, since batch normalisation needs two."
     )
-    optimizer: Literal["adamw", "sgd", "nadamw", "rmsproptf", "lamb", "lion"] = Field(
-        default="adamw", description="timm's name of the optimizer."
-    )
+    optimizer: OptimizerName = Field(default="adamw", description="timm's name of the optimizer.")
     lr: float = Field(
         default=8e-3, gt=0, description="Peak learning rate, reached after the warm-up; not scaled by batch size."
     )

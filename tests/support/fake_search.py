@@ -13,11 +13,14 @@ from optuna.storages import RDBStorage
 from nas.config import SearchConfig
 from nas.evaluation_tasks import (
     AccuracyRecord,
+    Calibrate,
     DataFacts,
     Evaluation,
     Inspect,
     Inspection,
     Judge,
+    Measure,
+    Measurement,
     Preparation,
     Prepare,
     Retrain,
@@ -28,15 +31,26 @@ from nas.observer import Observer
 from nas.run import Run
 from nas.search import run_search
 from nas.study import Ending
+from proxies.device_identity import DeviceIdentity
+from proxies.execution import parse_mode
 from proxies.infeasible import InfeasibleError
-from proxies.step_time import StepTime
+from proxies.step_time import StepTime, Visit
+from proxies.step_time_table import BlockTime, StepTimeTable
+from proxies.workload import Workload
+from search_spaces.space import SearchSpace
+from search_spaces.space_blocks import space_blocks
+from search_spaces.space_file import space_from_mapping
 
 DATA = DataFacts(source="fake", num_classes=10, in_channels=1, num_train=100, num_minival=1000, digest="d")
-INSPECTION = Inspection(data=DATA, hardware="fake", device="fake")
+HERE = DeviceIdentity(kind="cpu", name="fake", torch="2.0", cuda=None, threads=1)
+INSPECTION = Inspection(data=DATA, hardware="fake", device="fake", target=HERE)
 PREPARATION = Preparation(
     data=DATA,
     hardware="fake",
     step_threads=1,
+    canary_s=0.1,
+    target_kind="cpu",
+    is_target_here=True,
     mode="float32-channels_last",
     step_mode="float32-channels_last",
     mode_seconds={"float32-channels_last": 0.01},
@@ -74,12 +88,30 @@ def number_of(text: str, salt: str) -> float:
 
 def step_time(ratio: float) -> StepTime:
     return StepTime(
-        samples_s=(0.1 * ratio,) * 3,
-        reference_samples_s=(0.1,) * 4,
+        visits=(Visit(samples_s=(0.1 * ratio,) * 3, reference_samples_s=(0.1,) * 4),),
+        reference="fake",
+        reference_s=0.1,
         batch_size=32,
         resolution=32,
         mode="float32-channels_last",
         device="fake",
+    )
+
+
+def table(space: SearchSpace) -> StepTimeTable:
+    """A table in which a block costs something of its own."""
+    return StepTimeTable(
+        space=space.name,
+        workload=Workload(mode=parse_mode(PREPARATION.step_mode), num_classes=10, in_channels=1),
+        device=HERE,
+        canary="fake",
+        canary_s=0.1,
+        blocks=tuple(
+            BlockTime(block=block, ratio=0.05 + 0.1 * number_of(str(block), "step"), relative_error=0.02)
+            for block in space_blocks(space, in_channels=1)
+        ),
+        networks=(),
+        seconds=1.0,
     )
 
 
@@ -96,9 +128,13 @@ def evaluate(work: object, report: Report) -> object:
             return INSPECTION
         case Prepare():
             return PREPARATION
-        case Judge(architecture=text, seed=seed):
-            ratio = 0.5 + number_of(text, "step")
-            return Evaluation(accuracy=accuracy(text, seed), step_time=step_time(ratio), seconds=0.1)
+        case Judge(architecture=text, seed=seed, measure=measure):
+            measured = step_time(0.5 + number_of(text, "step")) if measure else None
+            return Evaluation(accuracy=accuracy(text, seed), step_time=measured, seconds=0.1)
+        case Calibrate():
+            return table(space_from_mapping(SPACE))
+        case Measure(architecture=text):
+            return Measurement(step_time=step_time(0.5 + number_of(text, "step")), peak_memory_bytes=10**6)
         case Retrain(architecture=text, seed=seed):
             return accuracy(text, seed)
     raise TypeError(work)

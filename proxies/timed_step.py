@@ -1,0 +1,59 @@
+"""A step of a network on a batch of noise, ready to be timed: the very step that trains, or one of inference."""
+
+import torch
+from torch import Tensor
+
+from search_spaces.architecture import Architecture
+from search_spaces.network import build
+
+from .device import Device
+from .step_time import Step
+from .training.config import TrainConfig
+from .training_step import make_training_step
+from .workload import Workload
+
+
+def make_timed_step(architecture: Architecture, workload: Workload, device: Device) -> Step:
+    """Build the network and its batch on the device.
+
+    Args:
+        architecture: What to build.
+        workload: Which step of it.
+        device: Where.
+
+    Returns:
+        A function without arguments that does one step; it alone holds network and batch.
+    """
+    images, labels = noise_batch(workload, workload.resolution_of(architecture), device)
+    with device.seeded(0):
+        network = build(architecture, num_classes=workload.num_classes, in_channels=workload.in_channels)
+    if workload.phase == "inference":
+        return _inference_step(network, images, workload, device)
+    step = make_training_step(
+        network,
+        config=TrainConfig(optimizer=workload.optimizer),
+        mode=workload.mode,
+        device=device,
+        micro_batches=workload.micro_batches,
+    )
+    return lambda: step(images, labels)
+
+
+def noise_batch(workload: Workload, resolution: int, device: Device) -> tuple[Tensor, Tensor]:
+    """Images (N, C, H, W) and labels (N,) on the device: a step's cost does not depend on what images show."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(workload.batch_size, workload.in_channels, resolution, resolution, generator=generator)
+    labels = torch.randint(workload.num_classes, (workload.batch_size,), generator=generator)
+    return images.to(device.torch_device), labels.to(device.torch_device)
+
+
+def _inference_step(network: torch.nn.Module, images: Tensor, workload: Workload, device: Device) -> Step:
+    mode = workload.mode
+    network = mode.place(network.eval(), device.torch_device)
+    images = images.contiguous(memory_format=mode.memory_format)
+
+    def step() -> Tensor:
+        with torch.inference_mode(), mode.autocast(device.torch_device):
+            return network(images)
+
+    return step

@@ -1,0 +1,86 @@
+"""The blocks of a whole search space: what is measured once for all members, and sums over many members at a time."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .blocks import HEAD, PlacedBlock, placed_blocks
+from .space import SearchSpace, Value
+
+BlockCost = Callable[[PlacedBlock], float]
+
+
+def unplaced(block: PlacedBlock) -> PlacedBlock:
+    """The block without its stage's number, which costs nothing: equal blocks of different stages become one."""
+    return block._replace(stage=0)
+
+
+def space_blocks(space: SearchSpace, resolution: int | None = None, *, in_channels: int = 3) -> list[PlacedBlock]:
+    """Every different block that a member of the space can have, stem and head included, in a fixed order.
+
+    Args:
+        space: Whose members.
+        resolution: Input size, pixels per side; the space's own by default.
+        in_channels: Channels of the images.
+    """
+    found = {
+        unplaced(block)
+        for number, _ in enumerate(space.stages, start=1)
+        for _, blocks in _variants(space, number, resolution, in_channels)
+        for block in blocks
+    }
+    fixed = placed_blocks(space.backbone, resolution, in_channels=in_channels)
+    return sorted(found | {unplaced(fixed[0]), unplaced(fixed[-1])})
+
+
+def sum_over_blocks(
+    space: SearchSpace,
+    encoded: NDArray[np.integer],
+    cost: BlockCost,
+    resolution: int | None = None,
+    *,
+    in_channels: int = 3,
+) -> NDArray[np.float64]:
+    """Sum a cost over the blocks of many members: a look-up and an addition for each stage.
+
+    Widths and strides are fixed in a space, so a stage's blocks depend on that stage's choices alone.
+
+    Args:
+        space: Whose members.
+        encoded: Members as rows of choices, (N, number of choices), see `SearchSpace.encode`.
+        cost: Of one block.
+        resolution: Input size, pixels per side; the space's own by default.
+        in_channels: Channels of the images.
+
+    Returns:
+        One sum for each row, (N,).
+    """
+    fixed = placed_blocks(space.backbone, resolution, in_channels=in_channels)
+    total = np.full(len(encoded), cost(fixed[0]) + cost(fixed[-1]), dtype=np.float64)
+    names = list(space.choices)
+    for number, _ in enumerate(space.stages, start=1):
+        columns = [column for column, name in enumerate(names) if name.startswith(f"stage{number}_")]
+        sizes = [len(space.choices[names[column]]) for column in columns]
+        costs = np.empty(sizes)
+        for place, blocks in _variants(space, number, resolution, in_channels):
+            costs[place] = sum(map(cost, blocks))
+        total += costs[tuple(encoded[:, column] for column in columns)]
+    return total
+
+
+def _variants(
+    space: SearchSpace, number: int, resolution: int | None, in_channels: int
+) -> Iterator[tuple[tuple[int, ...], list[PlacedBlock]]]:
+    """Each combination of a stage's choices: its place in their grid, and the stage's blocks."""
+    choices = {name: values for name, values in space.choices.items() if name.startswith(f"stage{number}_")}
+    params: dict[str, Value] = space.to_params(space.backbone)
+    for place in product(*(range(len(values)) for values in choices.values())):
+        chosen: Sequence[Value] = [values[i] for values, i in zip(choices.values(), place, strict=True)]
+        member = space.from_params(params | dict(zip(choices, chosen, strict=True)))
+        # A stage's blocks follow from the stages before it, whatever comes after.
+        member = replace(member, stages=member.stages[:number])
+        blocks = placed_blocks(member, resolution, in_channels=in_channels)
+        yield place, [block for block in blocks if block.stage == number and block.kind != HEAD]
