@@ -116,5 +116,16 @@ def test_all_members_of_a_small_space_sum_right() -> None:
     assert sum_over_blocks(space, np.array(rows), block_macs).tolist() == expected
 
 
+def test_the_first_stage_is_not_taken_for_the_tenth() -> None:
+    stages = [f"  - {{out_channels: {8 + 8 * (n % 3)}, stride: 1, num_repeats: [1, 2], block: er}}" for n in range(11)]
+    header = "name: deep\nresolution: 8\nstem_channels: 8\nhead_channels: 8\nstages:\n"
+    space = space_from_mapping(parse_yaml(header + "\n".join(stages)))
+    members = drawn(space, 40)
+    expected = [count_params(member, NUM_CLASSES) - 9 * NUM_CLASSES for member in members]
+    assert sum_over_blocks(space, np.array(list(map(space.encode, members))), block_params).tolist() == expected
+    walked = {unplaced(block) for member in drawn(space, 1_500) for block in placed_blocks(member)}
+    assert set(space_blocks(space)) == walked
+
+
 def test_no_rows_sum_to_nothing(space: SearchSpace) -> None:
     assert sum_over_blocks(space, np.zeros((0, len(space.choices)), dtype=np.int64), block_macs).shape == (0,)
