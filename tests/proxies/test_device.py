@@ -11,8 +11,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+import proxies.device
 from proxies.device import find_device, flush_denormals, is_out_of_memory
-from proxies.infeasible import InfeasibleError
+from proxies.infeasible import InfeasibleError, MemoryInfeasibleError
 
 TOO_MUCH = 2**50
 """Bytes no machine gives to one tensor."""
@@ -23,6 +24,26 @@ def test_the_cpu_is_always_there() -> None:
     assert (device.kind, device.spec) == ("cpu", "cpu")
     device.synchronize()
     device.release_memory()
+    assert device.canary_batch_size >= 2
+
+
+def test_its_stopwatch_counts_the_work_in_seconds() -> None:
+    done: list[float] = []
+
+    def work() -> None:
+        start = time.perf_counter()
+        time.sleep(0.02)
+        done.append(time.perf_counter() - start)
+
+    assert find_device("cpu").stopwatch(work) >= done[0]
+    assert len(done) == 1
+
+
+def test_a_device_that_is_found_keeps_freed_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(proxies.device, "keep_freed_memory", lambda: asked.append("keep"))
+    find_device("cpu")
+    assert asked == ["keep"]
 
 
 def test_auto_takes_an_accelerator_where_there_is_one() -> None:
@@ -127,7 +148,8 @@ def test_allocators_of_cudas_libraries_count_as_well(text: str) -> None:
 
 
 def test_a_real_failure_of_the_cpu_allocator_is_infeasible() -> None:
-    with pytest.raises(InfeasibleError, match="out of memory on cpu"), find_device("cpu").out_of_memory_is_infeasible():
+    verdict = pytest.raises(MemoryInfeasibleError, match="out of memory on cpu")
+    with verdict, find_device("cpu").out_of_memory_is_infeasible():
         torch.empty(TOO_MUCH, dtype=torch.uint8)
 
 
@@ -231,3 +253,9 @@ def test_on_cuda_a_seeded_block_leaves_every_generator_as_it_was() -> None:
 @pytest.mark.gpu
 def test_on_cuda_the_lease_is_named_by_the_uuid() -> None:
     assert str(torch.cuda.get_device_properties(0).uuid) in find_device("cuda:0").lease_name
+
+
+@pytest.mark.gpu
+def test_on_cuda_the_fastest_convolutions_are_looked_for() -> None:
+    find_device("cuda")
+    assert torch.backends.cudnn.benchmark
