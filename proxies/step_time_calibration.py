@@ -38,8 +38,8 @@ MIN_ROUNDS = 3
 MIN_NETWORKS = 3
 MAX_NETWORKS = 12
 NETWORK_PAIRS = 14
-# Seconds of blocks between two steps of the canary: the machine's moods change within tenths of a second.
-_HANDFUL_S = 0.04
+HANDFUL_S = 0.04
+"""Seconds of blocks between two steps of the canary: the machine's moods change within tenths of a second."""
 # Handfuls of a round that are timed again because something else used the device meanwhile.
 _PATIENCE = 20
 
@@ -54,6 +54,8 @@ def calibrate(
     threads: int | None = None,
     budget_s: float = BUDGET_S,
     canary_s: float | None = None,
+    handful_s: float = HANDFUL_S,
+    max_networks: int = MAX_NETWORKS,
     seed: int = 0,
     on_progress: Progress = lambda fraction, doing: None,
     clock: Callable[[], float] = time.monotonic,
@@ -67,6 +69,8 @@ def calibrate(
         threads: CPU threads of a step; None leaves them as they are.
         budget_s: Seconds after which no round and no network begins; a few of either are measured in any case.
         canary_s: Seconds that a step of the canary stands for, where they are known; by default its median here.
+        handful_s: Seconds of blocks between two steps of the canary; 0: a canary beside every block.
+        max_networks: Whole networks to time; without any, a network is the sum of its blocks.
         seed: Of the order of the blocks and of the choice of networks.
         on_progress: Called with the fraction done and what is being done.
         clock: Monotonic seconds of the budget.
@@ -84,15 +88,18 @@ def calibrate(
         on_progress(min(1.0, spent()), doing)
 
     with held_alone(device, threads):
-        rounds = _measure_blocks(space, workload, device, rng, spent, report)
-        networks = _measure_networks(space, workload, device, rng, spent, report)
+        rounds = _Rounds(
+            space_blocks(space, workload.resolution, in_channels=workload.in_channels), workload, device, handful_s
+        )
+        _measure_blocks(rounds, rng, spent, report)
+        networks = _measure_networks(space, workload, device, rng, spent, report, max_networks)
         identity = device.identity()
     return StepTimeTable(
         space=space.name,
         workload=workload,
         device=identity,
         canary=CANARY,
-        canary_s=canary_s or statistics.median(measured.reference_s for measured in networks.values()),
+        canary_s=canary_s or statistics.median(rounds.canary_samples_s),
         blocks=tuple(rounds.results()),
         networks=tuple(
             NetworkTime(architecture=text, ratio=measured.ratio, relative_error=measured.relative_standard_error)
@@ -104,21 +111,17 @@ def calibrate(
 
 
 def _measure_blocks(
-    space: SearchSpace,
-    workload: Workload,
-    device: Device,
-    rng: random.Random,
-    spent: Callable[[], float],
-    report: Callable[[str], None],
-) -> "_Rounds":
-    rounds = _Rounds(space_blocks(space, workload.resolution, in_channels=workload.in_channels), workload, device)
+    rounds: "_Rounds", rng: random.Random, spent: Callable[[], float], report: Callable[[str], None]
+) -> None:
     report(f"warming up {len(rounds.blocks)} blocks")
-    rounds.build()
-    while rounds.count < MIN_ROUNDS or spent() < SHARE_OF_ROUNDS:
-        report(f"{len(rounds.blocks)} blocks, round {rounds.count + 1}")
-        rounds.measure(rng)
-    rounds.drop_steps()
-    return rounds
+    try:
+        rounds.build()
+        while rounds.count < MIN_ROUNDS or spent() < SHARE_OF_ROUNDS:
+            report(f"{len(rounds.blocks)} blocks, round {rounds.count + 1}")
+            rounds.measure(rng)
+    finally:
+        # Where memory does not suffice, nothing here may outlive the verdict.
+        rounds.drop_steps()
 
 
 def _measure_networks(
@@ -128,11 +131,12 @@ def _measure_networks(
     rng: random.Random,
     spent: Callable[[], float],
     report: Callable[[str], None],
+    most: int,
 ) -> dict[str, StepTime]:
     """The backbone and random members, by their texts."""
     timing = Timing(device=device, workload=workload, setting=StepTimeSetting(num_pairs=NETWORK_PAIRS))
     measured: dict[str, StepTime] = {}
-    candidates = [space.backbone, *(space.sample(rng) for _ in range(MAX_NETWORKS - 1))]
+    candidates = [space.backbone, *(space.sample(rng) for _ in range(most - 1))][:most]
     for number, network in enumerate(candidates, start=1):
         if number <= MIN_NETWORKS or spent() < 1:
             report(f"whole network {number}")
@@ -147,7 +151,10 @@ class _Rounds:
     blocks: list[PlacedBlock]
     workload: Workload
     device: Device
+    handful_s: float
     count: int = 0
+    canary_samples_s: list[float] = field(default_factory=list)
+    """Means of the canary's steps on either side of a handful."""
     num_disturbed: int = 0
     """Times that were kept although something else used the device."""
     _canary: Step = lambda: None
@@ -182,6 +189,7 @@ class _Rounds:
                 patience -= 1
                 order += handful
             else:
+                self.canary_samples_s.append((before + after) / 2)
                 self.num_disturbed += len(handful) if disturbed else 0
                 for number, seconds in handful.items():
                     self._ratios[number].append(2 * seconds / (before + after))
@@ -191,7 +199,7 @@ class _Rounds:
     def _time_handful(self, order: list[int]) -> dict[int, float]:
         """Take blocks from the end of the order, and time each when it is warm."""
         seconds: dict[int, float] = {}
-        while order and sum(seconds.values()) < _HANDFUL_S:
+        while order and (not seconds or sum(seconds.values()) < self.handful_s):
             number = order.pop()
             self._steps[number]()
             seconds[number] = self.device.stopwatch(self._steps[number])

@@ -1,0 +1,56 @@
+"""How well one number ranks what another number is the truth of: Kendall's τ with its spread."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import kendalltau
+
+NUM_DRAWS = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranking:
+    """Kendall's τ, and what it would be on other candidates."""
+
+    tau: float
+    low: float
+    """Of the 90 % bootstrap interval over candidates."""
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.tau:.3f} [{self.low:.2f}, {self.high:.2f}]"
+
+
+def rank(predicted: ArrayLike, true: ArrayLike, *, seed: int = 0) -> Ranking:
+    """Kendall's τ-b between two numbers of the same candidates.
+
+    Args:
+        predicted: One number for each candidate, (N,).
+        true: The number it stands for, (N,).
+        seed: Of the bootstrap.
+
+    Raises:
+        ValueError: If there are fewer than three candidates or the lengths differ.
+    """
+    predicted, true = np.asarray(predicted, dtype=float), np.asarray(true, dtype=float)
+    if predicted.shape != true.shape or predicted.ndim != 1 or len(true) < 3:
+        raise ValueError(f"ranking takes two numbers of at least three candidates, got {predicted.shape}, {true.shape}")
+    rng = np.random.default_rng(seed)
+    rows = rng.integers(len(true), size=(NUM_DRAWS, len(true)))
+    drawn = [kendalltau(predicted[row], true[row]).statistic for row in rows]
+    low, high = np.nanquantile(drawn, (0.05, 0.95))
+    return Ranking(tau=float(kendalltau(predicted, true).statistic), low=float(low), high=float(high))
+
+
+def tau_ceiling(true: ArrayLike, relative_error: float, *, seed: int = 0) -> float:
+    """The τ a perfect predictor would reach, on average, against measurements that have an error of their own.
+
+    Args:
+        true: Measured numbers, positive, (N,); taken for the truth.
+        relative_error: Standard error ÷ value of each of them.
+        seed: Of the simulated errors.
+    """
+    true = np.asarray(true, dtype=float)
+    errors = np.random.default_rng(seed).normal(0.0, relative_error, (NUM_DRAWS, len(true)))
+    return float(np.mean([kendalltau(true, true * np.exp(error)).statistic for error in errors]))
