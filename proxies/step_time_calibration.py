@@ -225,12 +225,14 @@ def make_block_step(block: PlacedBlock, workload: Workload, device: Device, batc
     mode = workload.mode
     with device.seeded(0):
         module = mode.place(build_block(block, workload.num_classes), device.torch_device)
-    images = batches.of(block.in_channels, block.in_size)
+    # Under autocast, blocks hand each other maps in its number format; only the stem reads float32.
+    dtype = getattr(torch, mode.dtype)
+    images = batches.of(block.in_channels, block.in_size, torch.float32 if block.kind == STEM else dtype)
     if workload.phase == "inference":
         return _inference(module.eval(), images, mode, device)
     images = images.detach().requires_grad_(block.kind != STEM)
     optimizer = make_optimizer(module.train(), TrainConfig(optimizer=workload.optimizer))
-    gradient = batches.of(block.out_channels, block.out_size)
+    gradient = batches.of(block.out_channels, block.out_size, dtype)
 
     def backward(output: Tensor) -> None:
         if block.kind == HEAD:
@@ -262,16 +264,17 @@ class _Batches:
 
     def __init__(self, workload: Workload, device: Device) -> None:
         self._workload, self._device = workload, device
-        self._known: dict[tuple[int, int], Tensor] = {}
+        self._known: dict[tuple[int, int, torch.dtype], Tensor] = {}
         generator = torch.Generator().manual_seed(0)
         labels = torch.randint(workload.num_classes, (workload.batch_size,), generator=generator)
         self.labels = labels.to(device.torch_device)
 
-    def of(self, channels: int, size: int) -> Tensor:
+    def of(self, channels: int, size: int, dtype: torch.dtype) -> Tensor:
         """Noise of shape (batch size, channels, size, size), laid out as the mode wants it."""
-        if (channels, size) not in self._known:
+        key = channels, size, dtype
+        if key not in self._known:
             generator = torch.Generator().manual_seed(0)
             noise = torch.randn(self._workload.batch_size, channels, size, size, generator=generator)
-            noise = noise.to(self._device.torch_device).contiguous(memory_format=self._workload.mode.memory_format)
-            self._known[channels, size] = noise
-        return self._known[channels, size]
+            noise = noise.to(self._device.torch_device, dtype)
+            self._known[key] = noise.contiguous(memory_format=self._workload.mode.memory_format)
+        return self._known[key]

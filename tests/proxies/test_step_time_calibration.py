@@ -365,6 +365,22 @@ class TestBlockSteps:
             step()
             assert inputs == [block.kind != STEM]
 
+    @pytest.mark.parametrize("phase", ["training", "inference"])
+    def test_maps_come_in_the_format_in_which_they_come_inside_a_network(
+        self, modules: list[nn.Module], space: SearchSpace, phase: Any
+    ) -> None:
+        """Autocast leaves the stem float32 images; what a block gives is the next one's input."""
+        mode = ExecutionMode(dtype="bfloat16", channels_last=True)
+        for block in space_blocks(space):
+            step = self.step_of(block, Workload(batch_size=2, num_classes=5, mode=mode, phase=phase))
+            seen: list[Tensor] = []
+            modules[-1].register_forward_hook(lambda module, given, made, seen=seen: seen.extend([*given, made]))
+            step()
+            images, made = seen
+            assert images.dtype == (torch.float32 if block.kind == STEM else torch.bfloat16)
+            assert made.dtype == torch.bfloat16
+            assert images.is_contiguous(memory_format=torch.channels_last)
+
     def test_inference_changes_nothing(self, modules: list[nn.Module], space: SearchSpace) -> None:
         for block in space_blocks(space):
             step = self.step_of(block, Workload(batch_size=2, num_classes=5, phase="inference"))

@@ -11,8 +11,11 @@ import search_spaces
 
 HEAVY = ("torch", "torchvision", "timm", "optuna", "pandas", "numpy", "sklearn", "ray", "pydantic", "typer")
 NEEDS_TORCH = ("network",)
+NEEDS_NUMPY = ("space_blocks",)
 MODULES = sorted(
-    module.name for module in pkgutil.iter_modules(search_spaces.__path__) if module.name not in NEEDS_TORCH
+    module.name
+    for module in pkgutil.iter_modules(search_spaces.__path__)
+    if module.name not in NEEDS_TORCH + NEEDS_NUMPY
 )
 
 
@@ -32,6 +35,16 @@ def test_every_module_but_the_network_is_light() -> None:
     assert {"architecture", "blocks", "catalog", "space", "space_file", "strict_yaml"} <= set(MODULES)
     imports = "\n".join(f"import search_spaces.{name}" for name in MODULES)
     assert not loaded_by(imports) & set(HEAVY)
+
+
+def test_sums_over_many_members_bring_numpy_alone() -> None:
+    assert loaded_by("import search_spaces.space_blocks") & set(HEAVY) == {"numpy"}
+
+
+def test_predicting_a_step_time_brings_no_torch() -> None:
+    """A table measured elsewhere is read on a machine that trains nothing."""
+    imports = "import proxies.step_time_table, proxies.costs, proxies.workload, proxies.device_identity"
+    assert not loaded_by(imports) & {"torch", "torchvision", "timm", "optuna", "sklearn", "pandas"}
 
 
 def test_the_public_names_but_build_are_light() -> None:
