@@ -13,6 +13,7 @@ from .evaluation_tasks import AccuracyRecord, Measure, Measurement, Preparation,
 from .executors.interface import Died, Done, Event, Infeasible, Progress, Refused, RefusedError
 from .leaderboard import Entry
 from .observer import Observer
+from .pricing import problem_of
 from .seeds import derived_seed
 from .trials import (
     known_replicates,
@@ -143,6 +144,8 @@ class FinalistLoop:
                 self._bury(task, event)
             case Infeasible(task=task, reason=reason):
                 self._fail(task, reason)
+            case Done(task=task, result=Measurement(step_time=measured)) if problem_of(measured):
+                self._fail(task, problem_of(measured) or "")
             case Done(task=task, result=result):
                 self._write(self._missing[task], result)
                 self._fractions[task] = 1.0

@@ -1,11 +1,13 @@
 """How a search comes to know the costs of its candidates: tables found or calibrated, and what they must fit."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 from proxies.costs import CostModel, MacsStepTimes, StepTimes, TableStepTimes
 from proxies.device_identity import DeviceIdentity
 from proxies.execution import parse_mode
+from proxies.step_time import StepTime
 from proxies.step_time_table import StepTimeTable, read_table
 from proxies.workload import Workload
 
@@ -45,6 +47,13 @@ def read_tables(config: SearchConfig, inspection: Inspection) -> list[StepTimeTa
 def is_of(table: StepTimeTable, device: DeviceIdentity) -> bool:
     """Whether a table was calibrated on this very hardware and software."""
     return table.device == device
+
+
+def problem_of(measured: StepTime) -> str | None:
+    """Why a measured step time cannot be used: a clock that stood still, or ran over."""
+    wrong = (ratio for visit in measured.visits for ratio in visit.ratios if not (math.isfinite(ratio) and ratio > 0))
+    ratio = next(wrong, None)
+    return None if ratio is None else f"step time is not positive and finite: {ratio} × the reference's"
 
 
 def make_cost_model(

@@ -20,7 +20,7 @@ from .config import SearchConfig
 from .evaluation_tasks import Calibrate, Evaluation, Judge, Preparation
 from .executors.interface import Died, Done, Event, Infeasible, Progress, Refused, RefusedError
 from .observer import Observer
-from .pricing import target_workload
+from .pricing import problem_of, target_workload
 from .recovery import INTERRUPTED, deaths, enqueue_owed
 from .reward import Reward
 from .samplers import make_sampler
@@ -306,11 +306,12 @@ class StudyLoop:
             self._judge(attempt, evaluation)
 
     def _judge(self, attempt: _Attempt, evaluation: Evaluation) -> None:
-        outcome = self._outcome(parse(attempt.candidate.architecture), evaluation)
         # What is no number must never reach Optuna, which would call infinity its best value.
-        if not (math.isfinite(outcome.step_time_s) and outcome.step_time_s > 0):
-            self._declare_infeasible(attempt, f"step time is not positive and finite: {outcome.step_time_s}")
+        problem = problem_of(evaluation.step_time) if evaluation.step_time else None
+        if problem is not None:
+            self._declare_infeasible(attempt, problem)
             return
+        outcome = self._outcome(parse(attempt.candidate.architecture), evaluation)
         values = self._values(outcome)
         tell_complete(self._study, attempt.trial, outcome, values)
         self._conclude(attempt, State.COMPLETE, outcome=outcome)

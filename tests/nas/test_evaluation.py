@@ -1,5 +1,6 @@
 """What a worker does, on real images: digits, and an image folder that is streamed from disk by processes."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,8 @@ from nas.observer import Observer
 from nas.search import run_search
 from nas.study import Ending
 
-FAST = {"fidelity": {"epochs": 2, "data_share": 0.3}, "step_time": {"batch_size": 4, "num_pairs": 3}, "threads": 1}
+STEP = {"batch_size": 4, "num_pairs": 3, "visits": 1, "budget_s": 0.0, "calibration_s": 0.0}
+FAST = {"fidelity": {"epochs": 2, "data_share": 0.3}, "step_time": STEP, "threads": 1}
 
 
 def config(out: Path, **changes: Any) -> SearchConfig:
@@ -60,16 +62,19 @@ def test_a_worker_prepares_judges_and_retrains(tmp_path: Path) -> None:
     assert isinstance(preparation, Preparation)
     assert preparation.mode in preparation.mode_seconds
     text = str(config(tmp_path).search_space().backbone)
-    judge = Judge(architecture=text, seed=1, mode=preparation.mode, step_mode="float32-contiguous", step_threads=1)
-    evaluation = evaluator(judge, report)
+    preparation = replace(preparation, step_mode="float32-contiguous")
+    evaluation = evaluator(Judge(architecture=text, seed=1, preparation=preparation, measure=True), report)
     assert isinstance(evaluation, Evaluation)
+    assert evaluation.step_time is not None
     assert evaluation.step_time.mode == "float32-contiguous"
+    assert evaluation.step_time.reference_s == preparation.canary_s
     assert len(evaluation.accuracy.curve) == len(evaluation.accuracy.losses) == 2
     assert said[-3:] == ["step time", "epoch 1/2", "epoch 2/2"]
-    again = evaluator(Retrain(architecture=text, seed=1, mode=preparation.mode), report)
+    again = evaluator(Retrain(architecture=text, seed=1, preparation=preparation), report)
     assert isinstance(again, AccuracyRecord)
     assert again.losses == evaluation.accuracy.losses, "the same seed"
-    assert evaluator(Retrain(architecture=text, seed=2, mode=preparation.mode), report).losses != again.losses  # type: ignore[attr-defined]
+    other = evaluator(Retrain(architecture=text, seed=2, preparation=preparation), report)
+    assert other.losses != again.losses  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("memory_limit_gib", [2.0, 0.0])
@@ -96,7 +101,7 @@ def test_an_image_that_breaks_later_ends_the_search_with_its_path(
         broken.write_bytes(broken.read_bytes()[:40])
     text = str(config(tmp_path).search_space().backbone)
     with pytest.raises(RefusedError, match=r"^cannot read image .*\.png: ") as refused:
-        evaluator(Retrain(architecture=text, seed=0, mode="float32-contiguous"), lambda fraction, doing: None)
+        evaluator(Retrain(architecture=text, seed=0, preparation=fake_search.PREPARATION), lambda fraction, doing: None)
     assert "\n" not in str(refused.value)
 
 

@@ -9,7 +9,7 @@ from nas.evaluation_tasks import AccuracyRecord
 from nas.leaderboard import compare, leaderboard, mean_accuracy, variance_between_trainings
 from nas.reward import Reward
 from nas.trials import Candidate, Outcome, State, TrialRecord
-from proxies.step_time import StepTime
+from proxies.step_time import StepTime, Visit
 
 REWARD = Reward(step_time_ref_s=1.0, params_ref=1000)
 
@@ -21,8 +21,9 @@ def training(correct: int, images: int = 400) -> AccuracyRecord:
 def step_time(*ratios: float) -> StepTime:
     """A measurement against a reference of exactly one second."""
     return StepTime(
-        samples_s=ratios,
-        reference_samples_s=(1.0,) * (len(ratios) + 1),
+        visits=(Visit(samples_s=ratios, reference_samples_s=(1.0,) * (len(ratios) + 1)),),
+        reference="reference",
+        reference_s=1.0,
         batch_size=2,
         resolution=32,
         mode="float32",
@@ -39,8 +40,10 @@ def judged(number: int, correct: int, *, ratio: float = 1.0, params: int = 1000,
             accuracy=training(correct, images),
             step_time=step_time(ratio, ratio, ratio),
             step_time_s=ratio,
+            step_time_rse=0.0,
             params=params,
             macs=10,
+            peak_memory_bytes=1,
             seconds=2.0,
         ),
     )
@@ -159,15 +162,14 @@ def test_no_verdict_without_a_backbone() -> None:
 
 
 def test_spread_of_step_time_enters_the_error_of_the_reward() -> None:
-    """Ratios 0.8, 1.0, 1.2 have the median 1 and, by the exclusive rule, quartiles 0.8 and 1.2."""
+    """Of 0.8, 1 and 1.2 the logarithms lie 0.22, 0 and 0.18 from their median: the median deviation is log 1.2."""
     calm, shaky = judged(0, 360), judged(1, 360)
     assert shaky.outcome is not None
-    outcome = Outcome(
-        accuracy=training(360), step_time=step_time(0.8, 1.0, 1.2), step_time_s=1.0, params=1000, macs=10, seconds=2.0
-    )
-    shaky = TrialRecord(number=1, state=State.COMPLETE, candidate=shaky.candidate, outcome=outcome)
+    measured = step_time(0.8, 1.0, 1.2)
+    outcome = replace(shaky.outcome, step_time=measured, step_time_rse=measured.relative_standard_error)
+    shaky = replace(shaky, outcome=outcome)
     entries = {entry.number: entry for entry in leaderboard([calm, shaky], REWARD, {})}
-    relative = 1.2533 * 0.4 / 1.349 / math.sqrt(3)
+    relative = 1.2533 * 1.4826 * math.log(1.2) / math.sqrt(3)
     assert entries[1].step_time_se == pytest.approx(relative)
     assert entries[0].step_time_se == 0
     expected = math.hypot(entries[0].reward_se, 0.9 * 0.07 * relative)

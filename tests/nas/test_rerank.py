@@ -18,6 +18,7 @@ def entry(number: int, accuracy: float, ratio: float, params: int, *, trainings:
     return Entry(
         rank=number + 1, number=number, architecture=f"network {number}", is_backbone=number == 0,
         accuracy=accuracy, accuracy_se=error, num_trainings=trainings, step_time_s=0.02 * ratio, step_time_se=0.0,
+        predicted_step_time_s=0.02 * ratio, measurement=None, peak_memory_bytes=1, micro_batches=1,
         params=params, macs=1, reward=0.0, reward_se=0.0, tied=False, better_than_backbone=None,
     )  # fmt: skip
 

@@ -104,7 +104,8 @@ def test_a_step_time_that_is_no_positive_number_never_becomes_a_value(tmp_path: 
             object.__setattr__(result, "step_time", fake_search.step_time(ratio))
         return result
 
-    run, _ = fake_search.run(fake_search.config(tmp_path / "run"), fake_search.InlineExecutor(evaluate))
+    config = fake_search.config(tmp_path / "run", step_time="measured")
+    run, _ = fake_search.run(config, fake_search.InlineExecutor(evaluate))
     reasons = {record.reason for record in run.records if record.state is State.INFEASIBLE and record.reason}
     assert reasons
     assert all("not positive and finite" in reason for reason in reasons)
