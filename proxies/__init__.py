@@ -7,16 +7,27 @@ if TYPE_CHECKING:
     from .complexity import count_macs, count_params
     from .step_time import StepTime, StepTimeSetting
     from .step_time_measurement import measure_step_time
+    from .step_time_table import StepTimeTable, read_table
 
 _HOMES = {
     "count_macs": "complexity",
     "count_params": "complexity",
     "StepTime": "step_time",
     "StepTimeSetting": "step_time",
+    "StepTimeTable": "step_time_table",
     "measure_step_time": "step_time_measurement",
+    "read_table": "step_time_table",
 }
 
-__all__ = ["StepTime", "StepTimeSetting", "count_macs", "count_params", "measure_step_time"]
+__all__ = [
+    "StepTime",
+    "StepTimeSetting",
+    "StepTimeTable",
+    "count_macs",
+    "count_params",
+    "measure_step_time",
+    "read_table",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -77,7 +77,10 @@ def calibrate(
 
     Raises:
         InfeasibleError: If memory does not suffice for a block or a network.
+        ValueError: If the workload splits its batches.
     """
+    if workload.micro_batches != 1:
+        raise ValueError(f"blocks are timed with whole batches, got micro_batches {workload.micro_batches}")
     start, rng = clock(), random.Random(seed)
 
     def spent() -> float:
@@ -133,14 +136,16 @@ def _measure_networks(
     report: Callable[[str], None],
     most: int,
 ) -> dict[str, StepTime]:
-    """The backbone and random members, by their texts."""
+    """The backbone and random members, by their texts; what something disturbed would mislead all predictions."""
     timing = Timing(device=device, workload=workload, setting=StepTimeSetting(num_pairs=NETWORK_PAIRS))
     measured: dict[str, StepTime] = {}
     candidates = [space.backbone, *(space.sample(rng) for _ in range(most - 1))][:most]
     for number, network in enumerate(candidates, start=1):
         if number <= MIN_NETWORKS or spent() < 1:
             report(f"whole network {number}")
-            measured[str(network)] = timing.visit(network)
+            visit = timing.visit(network)
+            if visit.verdict != "contaminated":
+                measured[str(network)] = visit
     return measured
 
 
@@ -232,10 +237,10 @@ def make_block_step(block: PlacedBlock, workload: Workload, device: Device, batc
         return _inference(module.eval(), images, mode, device)
     images = images.detach().requires_grad_(block.kind != STEM)
     optimizer = make_optimizer(module.train(), TrainConfig(optimizer=workload.optimizer))
-    gradient = batches.of(block.out_channels, block.out_size, dtype)
+    gradient = None if block.kind == HEAD else batches.of(block.out_channels, block.out_size, dtype)
 
     def backward(output: Tensor) -> None:
-        if block.kind == HEAD:
+        if gradient is None:
             functional.cross_entropy(output, batches.labels).backward()
         else:
             output.backward(gradient.to(output.dtype))

@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from search_spaces.architecture import Architecture, parse
-from search_spaces.blocks import PlacedBlock, placed_blocks
+from search_spaces.blocks import PlacedBlock, block_runs
 from search_spaces.messages import first_line
 from search_spaces.space import SearchSpace
 from search_spaces.space_blocks import sum_over_blocks, unplaced
 
 from .device_identity import DeviceIdentity
-from .workload import Workload
+from .step_time import StepTimeSetting
+from .training.config import OptimizerName, TrainConfig
+from .workload import Phase, Workload
 
 FORMAT: Literal[1] = 1
 """Version of the file; others are refused."""
@@ -91,10 +93,75 @@ class StepTimeTable:
         wrong = [time for time in times if not (math.isfinite(time) and time > 0)]
         if wrong:
             raise ValueError(f"times must be finite and positive, got {wrong[0]}")
-        walks = [self._walk(parse(network.architecture)) for network in self.networks]
-        needed = [unplaced(block) for walk in walks for block in walk]
-        if not self._times.keys() >= set(needed):
-            raise ValueError(self._missing(needed))
+        for network in self.networks:
+            counts = self._count(parse(network.architecture))
+            if not self._times.keys() >= counts.keys():
+                raise ValueError(self._missing(counts))
+
+    @staticmethod
+    def calibrate(
+        space: SearchSpace,
+        *,
+        setting: StepTimeSetting | None = None,
+        optimizer: OptimizerName = "adamw",
+        num_classes: int = 1000,
+        in_channels: int = 3,
+        phase: Phase = "training",
+        budget_s: float = BUDGET_S,
+        seed: int = 0,
+        on_progress: Callable[[float, str], None] = lambda fraction, doing: None,
+    ) -> "StepTimeTable":
+        """Measure a space's blocks on a device of this machine, see :mod:`proxies.step_time_calibration`; needs torch.
+
+        Args:
+            space: Whose members shall be predicted.
+            setting: The step: device, size, batch, number format, threads.
+            optimizer: Of the target training.
+            num_classes: Of the user's data.
+            in_channels: Of the user's data.
+            phase: A step of training, or of inference.
+            budget_s: Seconds.
+            seed: Of the order of measurements.
+            on_progress: Called with the fraction done and what is being done.
+
+        Raises:
+            InfeasibleError: If memory does not suffice for a block or a network.
+            DtypeError: If the setting's number format does not work on the device.
+            ValueError: If the device is not here.
+        """
+        from . import step_time_calibration
+        from .device import find_device
+        from .step_time_measurement import choose_mode
+
+        setting = setting or StepTimeSetting()
+        device, train = find_device(setting.device or "auto"), TrainConfig(optimizer=optimizer)
+        on_progress(0.0, "finding the fastest correct execution mode")
+        mode = choose_mode(
+            space.backbone,
+            setting=setting,
+            train=train,
+            device=device,
+            num_classes=num_classes,
+            in_channels=in_channels,
+        )
+        workload = Workload(
+            resolution=setting.resolution,
+            batch_size=setting.batch_size,
+            mode=mode,
+            num_classes=num_classes,
+            in_channels=in_channels,
+            optimizer=optimizer,
+            phase=phase,
+        )
+        return step_time_calibration.calibrate(
+            space,
+            workload=workload,
+            device=device,
+            threads=setting.threads,
+            budget_s=budget_s,
+            seed=seed,
+            on_progress=on_progress,
+        )
 
     def predict(self, architecture: Architecture) -> PredictedStepTime:
         """The step time of one architecture, in some tens of microseconds.
@@ -102,9 +169,7 @@ class StepTimeTable:
         Raises:
             ValueError: If it has a block that was not calibrated.
         """
-        counts: Counter[PlacedBlock] = Counter()
-        for block, count in Counter(self._walk(architecture)).items():
-            counts[unplaced(block)] += count
+        counts = self._count(architecture)
         try:
             times = [(self._times[block], count) for block, count in counts.items()]
         except KeyError:
@@ -165,7 +230,7 @@ class StepTimeTable:
     def _surplus(self) -> NDArray[np.float64]:
         """Logarithm of each measured network ÷ the sum of its blocks."""
         sums = [
-            sum(self._times[unplaced(block)][0] for block in self._walk(parse(network.architecture)))
+            sum(self._times[block][0] * count for block, count in self._count(parse(network.architecture)).items())
             for network in self.networks
         ]
         return np.log([network.ratio for network in self.networks]) - np.log(sums)
@@ -174,14 +239,20 @@ class StepTimeTable:
     def _times(self) -> dict[PlacedBlock, tuple[float, float]]:
         return {entry.block: (entry.ratio, entry.relative_error) for entry in self.blocks}
 
-    def _walk(self, architecture: Architecture) -> list[PlacedBlock]:
-        return placed_blocks(architecture, self.workload.resolution, in_channels=self.workload.in_channels)
+    def _count(self, architecture: Architecture) -> Counter[PlacedBlock]:
+        """How often the network has each block."""
+        counts: Counter[PlacedBlock] = Counter()
+        for block, repeats in block_runs(architecture, self.workload.resolution, in_channels=self.workload.in_channels):
+            counts[unplaced(block)] += repeats
+        return counts
 
     def _missing(self, blocks: Iterable[PlacedBlock]) -> str:
-        missing = next((block for block in blocks if block not in self._times), None)
-        return (
-            f"the step-time table of the space {self.space!r} has no such block (calibrate for this space): {missing}"
+        block = next(block for block in blocks if block not in self._times)
+        text = (
+            f"{block.kind} k{block.kernel_size} s{block.stride} e{block.expand_ratio} {block.in_channels}→"
+            f"{block.out_channels} channels at {block.in_size} px"
         )
+        return f"the step-time table of the space {self.space!r} does not have this block, calibrate anew: {text}"
 
 
 _TABLES: TypeAdapter[StepTimeTable] = TypeAdapter(StepTimeTable)

@@ -47,6 +47,33 @@ class PlacedBlock(NamedTuple):
         return round(self.hidden_channels * (self.se_ratio / self.expand_ratio)) if self.se_ratio else 0
 
 
+def block_runs(
+    architecture: Architecture, resolution: int | None = None, *, in_channels: int = 3
+) -> list[tuple[PlacedBlock, int]]:
+    """Every different block in its place and how often it repeats there: stem, each stage's first and its rest, head.
+
+    Args:
+        architecture: What to walk.
+        resolution: Input size, pixels per side; the architecture's own by default.
+        in_channels: Channels of the images.
+    """
+    size = architecture.resolution if resolution is None else resolution
+    stem = PlacedBlock(STEM, 0, STEM_KERNEL, 1, in_channels, architecture.stem_channels, STEM_STRIDE, size, 0.0)
+    runs, previous = [(stem, 1)], stem
+    for number, stage in enumerate(architecture.stages, start=1):
+        first = previous = PlacedBlock(
+            stage.block, number, stage.kernel_size, stage.expand_ratio,
+            previous.out_channels, stage.out_channels, stage.stride, previous.out_size, stage.se_ratio,
+        )  # fmt: skip
+        runs.append((first, 1))
+        if stage.num_repeats > 1:
+            previous = first._replace(in_channels=stage.out_channels, stride=1, in_size=first.out_size)
+            runs.append((previous, stage.num_repeats - 1))
+    channels, size = previous.out_channels, previous.out_size
+    head = PlacedBlock(HEAD, len(architecture.stages) + 1, 1, 1, channels, architecture.head_channels, 1, size, 0.0)
+    return [*runs, (head, 1)]
+
+
 def placed_blocks(
     architecture: Architecture, resolution: int | None = None, *, in_channels: int = 3
 ) -> list[PlacedBlock]:
@@ -57,17 +84,5 @@ def placed_blocks(
         resolution: Input size, pixels per side; the architecture's own by default.
         in_channels: Channels of the images.
     """
-    size = architecture.resolution if resolution is None else resolution
-    stem = PlacedBlock(STEM, 0, STEM_KERNEL, 1, in_channels, architecture.stem_channels, STEM_STRIDE, size, 0.0)
-    blocks, previous = [stem], stem
-    for number, stage in enumerate(architecture.stages, start=1):
-        first = PlacedBlock(
-            stage.block, number, stage.kernel_size, stage.expand_ratio,
-            previous.out_channels, stage.out_channels, stage.stride, previous.out_size, stage.se_ratio,
-        )  # fmt: skip
-        rest = first._replace(in_channels=stage.out_channels, stride=1, in_size=first.out_size)
-        blocks += [first] + [rest] * (stage.num_repeats - 1)
-        previous = blocks[-1]
-    channels, size = previous.out_channels, previous.out_size
-    head = PlacedBlock(HEAD, len(architecture.stages) + 1, 1, 1, channels, architecture.head_channels, 1, size, 0.0)
-    return [*blocks, head]
+    runs = block_runs(architecture, resolution, in_channels=in_channels)
+    return [block for block, repeats in runs for _ in range(repeats)]

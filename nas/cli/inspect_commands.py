@@ -1,5 +1,6 @@
 """``nas show``: one architecture, looked at."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,7 +48,7 @@ def show(
         architecture = read_architecture(arch)
         size = require_size(architecture, resolution)
         times = read_table(table) if table else None
-        predicted = times.predict(architecture) if times else None
+        predicted = times.predict(replace(architecture, resolution=size)) if times else None
     console = Console()
     console.print(str(architecture), soft_wrap=True, highlight=False)
     console.print(stage_table(architecture))

@@ -1,6 +1,5 @@
 """``nas measure`` and ``nas calibrate``: the time of a training step, measured for one network or for a whole space."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +12,6 @@ if TYPE_CHECKING:
     from proxies.device import Device
     from proxies.step_time import StepTime, StepTimeSetting
     from proxies.step_time_table import StepTimeTable
-    from proxies.workload import Workload
     from search_spaces.architecture import Architecture
     from search_spaces.space import SearchSpace
 
@@ -109,63 +107,35 @@ def calibrate(
         setting = _setting(
             device=device, batch_size=batch_size, resolution=resolution, dtype=dtype, threads=threads
         )  # fmt: skip
-        found = _find_device(device)
+        _find_device(device)
         if not out.absolute().parent.is_dir():
             raise ValueError(f"no such folder: {out.absolute().parent}")
-    from proxies.workload import Workload
-
-    workload = Workload(
-        resolution=resolution,
-        batch_size=batch_size,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        phase="inference" if inference else "training",
-    )
-    table = _calibrate(found_space, workload, setting, found, budget_s, seed)
-    _write_table(table, out)
-    _print_table(table, found_space, out)
-
-
-def _calibrate(
-    space: "SearchSpace",
-    workload: "Workload",
-    setting: "StepTimeSetting",
-    device: "Device",
-    budget_s: float,
-    seed: int,
-) -> "StepTimeTable":
     from rich.console import Console
     from rich.progress import Progress
 
-    from proxies import step_time_calibration
     from proxies.infeasible import InfeasibleError
-    from proxies.step_time_measurement import DtypeError, choose_mode
-    from proxies.training.config import TrainConfig
+    from proxies.step_time_measurement import DtypeError
+    from proxies.step_time_table import StepTimeTable
 
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("finding the fastest correct execution mode", total=1.0)
-        try:
-            mode = choose_mode(
-                space.backbone,
+    try:
+        with Progress(console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task("", total=1.0)
+            table = StepTimeTable.calibrate(
+                found_space,
                 setting=setting,
-                train=TrainConfig(),
-                device=device,
-                num_classes=workload.num_classes,
-                in_channels=workload.in_channels,
-            )
-            return step_time_calibration.calibrate(
-                space,
-                workload=replace(workload, mode=mode),
-                device=device,
-                threads=setting.threads,
+                num_classes=num_classes,
+                in_channels=in_channels,
+                phase="inference" if inference else "training",
                 budget_s=budget_s,
                 seed=seed,
                 on_progress=lambda fraction, doing: progress.update(task, completed=fraction, description=doing),
             )
-        except DtypeError as error:
-            fail(error)
-        except InfeasibleError as error:
-            fail(error.reason, 1)
+    except DtypeError as error:
+        fail(error)
+    except InfeasibleError as error:
+        fail(error.reason, 1)
+    _write_table(table, out)
+    _print_table(table, found_space, out)
 
 
 def _write_table(table: "StepTimeTable", out: Path) -> None:

@@ -3,8 +3,6 @@
 import itertools
 import math
 import statistics
-import threading
-import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -283,10 +281,18 @@ class TestStepTime:
         assert step_time(steady(half=0.3)).verdict == "unstable"
 
     def test_visits_that_differ_are_unstable_however_steady_each_is(self) -> None:
-        """Three visits at 0.97, 1, 1.03 leave ± 4.30 × 0.03 ÷ √3 = 7 %."""
+        """At 0.97, 1, 1.03 their variance counts as much as the expected 1 %, with 4 degrees of freedom."""
         measured = step_time(steady(0.97), steady(1.0), steady(1.03))
         assert measured.verdict == "unstable"
-        assert measured.relative_half_width == pytest.approx(4.303 * 0.03 / math.sqrt(3), rel=0.05)
+        deviation = math.sqrt((0.03**2 + 0.01**2) / 2)
+        assert measured.relative_half_width == pytest.approx(2.776 * deviation / math.sqrt(3), rel=0.05)
+
+    def test_one_visit_does_not_know_how_much_visits_differ(self) -> None:
+        """Samples without any scatter leave the expected 1 %, with 2 degrees of freedom: ± 4.3 %."""
+        measured = step_time(visit([2.0] * 4))
+        assert measured.relative_standard_error == pytest.approx(0.01)
+        assert measured.relative_half_width == pytest.approx(0.04303)
+        assert measured.verdict == "unstable"
 
     def test_with_every_visit_disturbed_it_is_contaminated(self) -> None:
         measured = step_time(steady(disturbed=range(7)), steady(disturbed=range(30)))
@@ -300,11 +306,6 @@ class TestStepTime:
         assert high / measured.median_s == pytest.approx(1 + measured.relative_half_width)
         assert measured.relative_half_width > 1.96 * measured.relative_standard_error
 
-    def test_a_clock_that_always_says_the_same_leaves_no_error(self) -> None:
-        measured = step_time(visit([2.0] * 4), visit([2.0] * 4))
-        assert (measured.relative_standard_error, measured.relative_half_width) == (0.0, 0.0)
-        assert measured.interval_s == (2.0, 2.0)
-
     def test_without_a_visit_it_is_refused(self) -> None:
         with pytest.raises(ValueError, match="at least one visit"):
             step_time()
@@ -317,7 +318,7 @@ class TestStepTime:
 
 @pytest.mark.parametrize(
     ("visits", "pairs", "spread", "between"),
-    [(1, 30, 0.05, 0.0), (3, 30, 0.05, 0.0), (3, 30, 0.05, 0.02), (6, 15, 0.04, 0.01), (8, 20, 0.02, 0.03)],
+    [(1, 30, 0.05, 0.01), (3, 30, 0.05, 0.01), (3, 30, 0.05, 0.015), (6, 15, 0.04, 0.01), (8, 20, 0.02, 0.03)],
 )
 def test_errors_are_those_of_many_simulated_measurements(
     visits: int, pairs: int, spread: float, between: float
@@ -338,8 +339,7 @@ def test_errors_are_those_of_many_simulated_measurements(
     held = statistics.fmean(
         abs(error) <= math.log1p(run.relative_half_width) for error, run in zip(errors, runs, strict=True)
     )
-    # Few visits whose differences cannot be told from chance leave the interval somewhat narrow.
-    assert 0.86 <= held <= 0.99
+    assert 0.88 <= held <= 0.995
 
 
 @pytest.mark.parametrize("freedom", [1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 9, 12, 20, 29, 45, 87, 1e6, math.inf])
@@ -528,7 +528,7 @@ class TestMeasure:
         device = replace(made_up.device, lease_name="test of leases")
         setting = StepTimeSetting(batch_size=2, num_pairs=3, visits=1, budget_s=0)
         measure_step_time(SMALL, setting=setting, mode=PLAIN, num_classes=2, device=device)
-        assert [path.name for path in tmp_path.glob("*.db")] == ["lease-test-of-leases.db"]
+        assert [path.name for path in tmp_path.glob("*.lock")] == ["lease-test-of-leases.lock"]
 
     def test_seconds_are_the_references_of_the_visits(self) -> None:
         """The canary's networks take 1 and 3 seconds in turn: one of its steps stands for 2."""
@@ -633,56 +633,6 @@ def test_batches_are_released_before_the_verdict(monkeypatch: pytest.MonkeyPatch
         measure_step_time(SMALL, setting=setting, mode=PLAIN, num_classes=2, device=device)
     assert len(batches) == 3
     assert released == [True]
-
-
-def test_sharers_share_and_one_who_measures_is_alone(tmp_path: Path) -> None:
-    lease = DeviceLease("cpu", tmp_path)
-    log: list[str] = []
-
-    def train(name: str, inside: threading.Barrier) -> None:
-        with lease.shared():
-            log.append(f"+{name}")
-            inside.wait(timeout=30)
-            time.sleep(0.2)
-            log.append(f"-{name}")
-
-    def measure() -> None:
-        with lease.exclusive():
-            log.append("+M")
-            time.sleep(0.1)
-            log.append("-M")
-
-    both = threading.Barrier(3)
-    threads = [threading.Thread(target=train, args=(name, both)) for name in "AB"]
-    for thread in threads:
-        thread.start()
-    both.wait(timeout=30)  # both trainings hold the device at once
-    threads.append(threading.Thread(target=measure))
-    threads[-1].start()
-    for thread in threads:
-        thread.join(timeout=30)
-    assert log[-2:] == ["+M", "-M"]
-    assert sorted(log[:4]) == ["+A", "+B", "-A", "-B"]
-
-
-def test_a_lease_belongs_to_one_device(tmp_path: Path) -> None:
-    with DeviceLease("cuda:0", tmp_path).exclusive(), DeviceLease("cuda:1", tmp_path).exclusive():
-        assert {path.name for path in tmp_path.glob("*.db")} == {"lease-cuda-0.db", "lease-cuda-1.db"}
-
-
-def test_a_killed_holder_lets_go(tmp_path: Path) -> None:
-    import signal
-    import subprocess
-    import sys
-
-    script = (
-        "import sys, os, signal\nfrom pathlib import Path\nfrom proxies.device_lease import DeviceLease\n"
-        "with DeviceLease('cpu', Path(sys.argv[1])).exclusive():\n    os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
-    assert done.returncode == -signal.SIGKILL
-    with DeviceLease("cpu", tmp_path).exclusive():
-        pass
 
 
 @pytest.mark.gpu

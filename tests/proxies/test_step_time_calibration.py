@@ -415,15 +415,20 @@ def test_predictions_of_a_real_calibration_are_near_what_is_measured(space: Sear
     assert load_table(dump_table(table), "table") == table
 
 
+def test_batches_in_parts_are_refused(space: SearchSpace) -> None:
+    with pytest.raises(ValueError, match="whole batches, got micro_batches 2"):
+        calibrate(space, workload=Workload(micro_batches=2), device=find_device("cpu"), budget_s=0)
+
+
 @pytest.mark.parametrize(
     "workload",
     [
         Workload(batch_size=4, num_classes=5, phase="inference"),
         Workload(batch_size=4, num_classes=5, mode=ExecutionMode(dtype="bfloat16", channels_last=True)),
         Workload(batch_size=4, num_classes=5, mode=ExecutionMode(small_maps=True), optimizer="sgd", resolution=24),
-        Workload(batch_size=4, num_classes=5, in_channels=1, optimizer="rmsproptf", micro_batches=2),
+        Workload(batch_size=4, num_classes=5, in_channels=1, optimizer="rmsproptf"),
     ],
-    ids=["inference", "bfloat16", "small maps", "grey in parts"],
+    ids=["inference", "bfloat16", "small maps", "grey"],
 )
 def test_every_kind_of_step_can_be_calibrated(space: SearchSpace, workload: Workload) -> None:
     table = calibrate(space, workload=workload, device=replace(find_device("cpu"), canary_batch_size=2), budget_s=0)

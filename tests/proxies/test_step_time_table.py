@@ -117,9 +117,9 @@ class TestPredict:
 
     def test_a_block_that_was_not_calibrated_is_named_in_one_line(self) -> None:
         stranger = parse("stem8-ir_r2_k5_s1_e4_c8-ir_r1_k3_s1_e4_c8-head32@32")
-        with pytest.raises(ValueError, match="the space 'some' has no such block") as error:
+        with pytest.raises(ValueError, match="the space 'some' does not have this block, calibrate anew: ") as error:
             three_alike_table().predict(stranger)
-        assert "kernel_size=5" in str(error.value)
+        assert "ir k5 s1 e4 8→8 channels at 16 px" in str(error.value)
         assert str(error.value).isprintable()
 
 
@@ -144,7 +144,7 @@ class TestPredictMany:
 
     def test_another_space_is_refused_in_one_line(self) -> None:
         table, other = made_up_table(SPACES["mnasnet"]()), SPACES["efficientnetv2"]()
-        with pytest.raises(ValueError, match="has no such block") as error:
+        with pytest.raises(ValueError, match="does not have this block") as error:
             table.predict_many(other, np.array([other.encode(other.backbone)]))
         assert str(error.value).isprintable()
 
