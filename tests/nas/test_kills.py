@@ -116,6 +116,7 @@ def test_a_killed_worker_is_replaced_and_its_candidate_tried_again(tmp_path: Pat
     out = tmp_path / "run"
     process = start(out, "slow")
     until(lambda: running(out) == 2)
+    time.sleep(1.0)  # a trial runs in the study before its worker has it; there it takes five seconds
     victim = next(
         child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())
     )
