@@ -56,6 +56,12 @@ class StepTimeConfig(StepTimeSetting):
     )
     inference: bool = Field(default=False, description="Time a step of inference of the finalists, too.")
 
+    @model_validator(mode="after")
+    def _tables_predict(self) -> Self:
+        if self.tables and self.method != "predicted":
+            raise ValueError(f"tables predict step times, so method must be predicted, got {self.method}")
+        return self
+
 
 class SearchConfig(BaseModel):
     """Everything a search depends on; every field has a default."""

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -130,8 +131,8 @@ def evaluate(work: object, report: Report) -> object:
     match work:
         case Inspect():
             return INSPECTION
-        case Prepare():
-            return PREPARATION
+        case Prepare(is_target_here=is_target_here):
+            return replace(PREPARATION, is_target_here=is_target_here)
         case Judge(architecture=text, seed=seed, measure=measure):
             measured = step_time(0.5 + number_of(text, "step")) if measure else None
             return Evaluation(accuracy=accuracy(text, seed), step_time=measured, seconds=0.1)
