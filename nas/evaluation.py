@@ -181,13 +181,19 @@ class Evaluator:
 
     def _measure_finalist(self, work: Measure, report: Report) -> Measurement:
         architecture, preparation = parse(work.architecture), work.preparation
+        setting = self._config.step_time
+
+        def show(so_far: StepTime) -> None:
+            done = min(0.9, len(so_far.visits) / (setting.visits + 1))
+            report(0.7 * done, f"step time, ± {so_far.relative_half_width:.1%} after {len(so_far.visits)} visits")
+
         report(0.0, "step time")
-        step_time = self._measure(architecture, preparation, work.micro_batches, self._config.step_time)
+        step_time = self._measure(architecture, preparation, work.micro_batches, setting, show)
         inference = None
         if self._config.step_time.inference:
             report(0.7, "step time of inference")
             mode = parse_mode(preparation.step_mode)
-            inference = self._time(architecture, mode, setting=self._config.step_time, phase="inference")
+            inference = self._time(architecture, mode, setting=setting, phase="inference")
         report(0.9, "memory")
         return Measurement(
             step_time=step_time,
@@ -199,12 +205,22 @@ class Evaluator:
         return self._config.step_time.model_copy(update={"visits": 1, "budget_s": 0.0})
 
     def _measure(
-        self, architecture: Architecture, preparation: Preparation, micro_batches: int, setting: StepTimeSetting
+        self,
+        architecture: Architecture,
+        preparation: Preparation,
+        micro_batches: int,
+        setting: StepTimeSetting,
+        on_visit: Callable[[StepTime], None] = lambda so_far: None,
     ) -> StepTime:
         mode = parse_mode(preparation.step_mode)
         return self._in_parts(
             lambda parts: self._time(
-                architecture, mode, setting=setting, canary_s=preparation.canary_s, micro_batches=parts
+                architecture,
+                mode,
+                setting=setting,
+                canary_s=preparation.canary_s,
+                micro_batches=parts,
+                on_visit=on_visit,
             ),
             setting.batch_size,
             micro_batches,
@@ -219,6 +235,7 @@ class Evaluator:
         canary_s: float | None = None,
         phase: Phase = "training",
         micro_batches: int = 1,
+        on_visit: Callable[[StepTime], None] = lambda so_far: None,
     ) -> StepTime:
         return measure_step_time(
             architecture,
@@ -231,6 +248,7 @@ class Evaluator:
             phase=phase,
             micro_batches=micro_batches,
             device=self._target,
+            on_visit=on_visit,
         )
 
     def _peak_memory(self, architecture: Architecture, preparation: Preparation, micro_batches: int) -> int:
