@@ -40,6 +40,8 @@ class Entry:
     """Standard error of S, seconds: of the measurement, or of the prediction."""
     predicted_step_time_s: float | None
     """S as the search saw it, where it was predicted."""
+    predicted_step_time_rse: float = 0.0
+    """Relative standard error of that prediction."""
     measurement: Measurement | None
     """Visits in isolation, of finalists."""
     peak_memory_bytes: int
@@ -54,6 +56,10 @@ class Entry:
     """Not distinguishable from the leader at 95 %."""
     better_than_backbone: Verdict | None
     """None for the backbone itself, and where the backbone was not judged."""
+
+    @property
+    def is_step_time_measured(self) -> bool:
+        return self.predicted_step_time_s is None or self.measurement is not None
 
     @property
     def surprise(self) -> float | None:
@@ -185,6 +191,7 @@ def _entry(
         step_time_s=step_time_s,
         step_time_se=step_time_s * step_time_rse,
         predicted_step_time_s=None if outcome.step_time else outcome.step_time_s,
+        predicted_step_time_rse=0.0 if outcome.step_time else outcome.step_time_rse,
         measurement=measurement,
         peak_memory_bytes=outcome.peak_memory_bytes,
         micro_batches=outcome.micro_batches,

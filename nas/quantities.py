@@ -2,6 +2,8 @@
 
 import math
 
+from .leaderboard import Entry
+
 _SI = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -31,6 +33,22 @@ def milliseconds(seconds: float, error_s: float | None = None) -> str:
     starts_with_1 = 1000 * error_s < 1.95 * 10**magnitude
     decimals = min(4, max(0, starts_with_1 - magnitude))
     return f"{value:.{decimals}f} ± {1000 * error_s:.{decimals}f} ms"
+
+
+def step_time_text(entry: Entry) -> str:
+    """S with its error, marked ≈ where it is not measured but predicted."""
+    mark = "" if entry.is_step_time_measured else "≈ "
+    return mark + milliseconds(entry.step_time_s, entry.step_time_se)
+
+
+def gibibytes(size: float) -> str:
+    """Bytes as GiB, or as MiB where that is less than a tenth.
+
+    >>> gibibytes(3 * 2**30), gibibytes(9_322_102)
+    ('3.00 GiB', '8.89 MiB')
+    """
+    gib = size / 2**30
+    return f"{_significant(gib, 3)} GiB" if gib >= 0.1 else f"{_significant(1024 * gib, 3)} MiB"
 
 
 def count(number: float) -> str:

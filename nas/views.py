@@ -139,7 +139,7 @@ def _best(entry: Entry, run: Run) -> dict[str, Any]:
         "accuracies": trainings,
         "step_time_s": entry.step_time_s,
         "step_time_se": entry.step_time_se,
-        "step_time_is_measured": entry.predicted_step_time_s is None or entry.measurement is not None,
+        "step_time_is_measured": entry.is_step_time_measured,
         "predicted_step_time_s": entry.predicted_step_time_s,
         "peak_memory_bytes": entry.peak_memory_bytes,
         "measured_peak_memory_bytes": entry.measurement and entry.measurement.peak_memory_bytes,

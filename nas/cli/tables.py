@@ -14,7 +14,7 @@ from search_spaces.stage_table import stage_rows
 
 from ..comparison import Comparison, Side
 from ..leaderboard import Entry, Verdict
-from ..quantities import count, milliseconds, percent, reward_text
+from ..quantities import count, percent, reward_text, step_time_text
 
 _VERDICT_STYLES: dict[Verdict | None, str] = {"yes": "green", "no": "red", "undecided": "yellow", None: "dim"}
 _LONGEST_STAGE = 28
@@ -118,7 +118,7 @@ def _side_cells(side: Side) -> list[RenderableType]:
         *cells,
         FoldedArchitecture(best.architecture),
         percent(best.accuracy, best.accuracy_se),
-        milliseconds(best.step_time_s, best.step_time_se),
+        step_time_text(best),
         count(best.params),
         reward_text(best.reward, best.reward_se),
         _verdict(best.better_than_backbone),
@@ -173,7 +173,7 @@ def _figures(entry: Entry) -> list[RenderableType]:
     again = f" ×{entry.num_trainings}" if entry.num_trainings > 1 else ""
     return [
         percent(entry.accuracy, entry.accuracy_se) + again,
-        milliseconds(entry.step_time_s, entry.step_time_se),
+        step_time_text(entry),
         count(entry.params),
         count(entry.macs),
         f"{entry.reward:.4f}",
@@ -187,6 +187,8 @@ def _verdict(verdict: Verdict | None, *, is_backbone: bool = False) -> Text:
 
 def _legend(shown: Sequence[Entry], total: int) -> str:
     notes = ["A, S ± standard error"]
+    if not all(entry.is_step_time_measured for entry in shown):
+        notes.append("≈: predicted")
     if any(entry.num_trainings > 1 for entry in shown):
         notes.append("×n: mean of n trainings")
     if any(entry.tied for entry in shown):

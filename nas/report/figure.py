@@ -9,7 +9,7 @@ from html import escape
 from typing import Any
 
 from ..leaderboard import Entry
-from ..quantities import count, milliseconds, percent, reward_text
+from ..quantities import count, percent, reward_text, step_time_text
 
 Trace = dict[str, Any]
 
@@ -53,7 +53,7 @@ def describe(entry: Entry) -> str:
         f"<b>trial {entry.number}</b>, rank {entry.rank}",
         f"reward {reward_text(entry.reward, entry.reward_se)}",
         f"A {percent(entry.accuracy, entry.accuracy_se)}{trainings(entry)}",
-        f"S {milliseconds(entry.step_time_s, entry.step_time_se)}",
+        f"S {step_time_text(entry)}",
         f"P {count(entry.params)}, MACs {count(entry.macs)}",
     ]
     return "<br>".join([*lines, *fold_hover(entry.architecture)])

@@ -8,6 +8,7 @@ from ..trials import State
 from .findings import Findings
 from .markup import Markup, breakable, element, join
 from .ribbon import ribbon, ribbon_legend
+from .step_times import step_time_origin, surprises
 
 _REF = element("sub", "ref")
 
@@ -47,6 +48,7 @@ def _best(findings: Findings) -> Markup:
         "section",
         element("h2", f"Best architecture{by} ", element("span", f"trial {best.number}", class_="soft")),
         _verdict(findings, best),
+        *(element("p", line, class_="verdict") for line in surprises(findings)),
         ribbon(parse(best.architecture)),
         ribbon_legend(),
         element(
@@ -84,10 +86,11 @@ def _tiles(findings: Findings, best: Entry) -> Markup:
     reference = findings.reward
     ratio_s, ratio_p = best.step_time_s / reference.step_time_ref_s, best.params / reference.params_ref
     times = f"mean of {best.num_trainings} trainings" if best.num_trainings > 1 else "one training"
+    how = "measured" if best.is_step_time_measured else "predicted"
     tiles = [
         ("Reward", f"{best.reward:.4f}", f"± {best.reward_se:.4f}"),
         ("Accuracy A", percent(best.accuracy, best.accuracy_se), times),
-        ("Step time S", milliseconds(best.step_time_s, best.step_time_se), f"{ratio_s:.2f} × the backbone"),
+        ("Step time S", milliseconds(best.step_time_s, best.step_time_se), f"{how}, {ratio_s:.2f} × the backbone"),
         ("Parameters P", count(best.params), f"{ratio_p:.2f} × the backbone"),
         ("MACs", count(best.macs), f"at {parse(best.architecture).resolution} pixels"),
     ]
@@ -105,6 +108,7 @@ def _facts(findings: Findings) -> Markup:
     facts = {
         "Images": f"{data.source}: {data.num_train} to train, {data.num_minival} to judge, {data.num_classes} classes",
         "Short training": f"{config.fidelity.epochs} epochs at {size} pixels{share}",
+        "Step time": step_time_origin(findings),
         "Reward": _formula(findings),
         "Search space": join([f"{findings.space.name}, ", _scientific(findings.space.size), " architectures"]),
         "Sampler": f"{config.sampler}, seed {config.seed}",

@@ -18,6 +18,7 @@ from .leaders import leaders_figure
 from .markup import Markup, element, join
 from .progress import progress_figure
 from .sensitivity import sensitivity_figure
+from .step_times import finalists_section, step_times_figure
 from .tables import (
     architectures_section,
     circumstances_section,
@@ -47,6 +48,7 @@ def render(run: Run) -> str:
             element("section", element("h2", "Figures"), *map(_frame, figures), id="figures", class_="figures"),
             reading_section(findings),
             leaderboard_section(findings),
+            finalists_section(findings),
             architectures_section(findings),
             unjudged_section(findings),
             circumstances_section(findings),
@@ -66,10 +68,12 @@ def render(run: Run) -> str:
 def draw(findings: Findings) -> list[Figure]:
     """All figures of a report, in their order."""
     drawn = [progress_figure(findings), trade_off_figure(findings)] if findings.board else []
+    is_predicted = findings.board and findings.run.config.step_time.method != "measured"
     return [
         *drawn,
         choices_figure(findings),
         *([leaders_figure(findings)] if findings.board else []),
+        *([step_times_figure(findings)] if is_predicted else []),
         importance_figure(findings),
         sensitivity_figure(findings),
     ]

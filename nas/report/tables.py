@@ -7,11 +7,12 @@ from search_spaces.stage_table import StageRow, stage_rows
 
 from ..comparison import flatten
 from ..leaderboard import Entry
-from ..quantities import count, milliseconds, percent, reward_text
+from ..quantities import count, milliseconds, percent, reward_text, step_time_text
 from ..trials import TrialRecord
 from .findings import Findings
 from .markup import Markup, breakable, element, table
 from .ribbon import ribbon
+from .step_times import step_time_paragraphs
 
 # Rows of the leaderboard that are seen at once, and at all; more are in trials.csv.
 NUM_FIRST = 15
@@ -22,8 +23,9 @@ def leaderboard_section(findings: Findings) -> Markup:
     """Every judged architecture with all its figures."""
     board = findings.board
     note = (
-        "A, S and reward ± standard error. = before a rank: not distinguishable from the first at 95 %. Leaders that "
-        "were trained again stand first, because the best of many single trainings is partly luck."
+        "A, S and reward ± standard error. ≈ before S: predicted, not measured. = before a rank: not distinguishable "
+        "from the first at 95 %. Leaders that were trained again stand first, because the best of many single "
+        "trainings is partly luck."
     )
     content = [element("p", note), _leaderboard(board[:NUM_FIRST])]
     if len(board) > NUM_FIRST:
@@ -79,6 +81,7 @@ def circumstances_section(findings: Findings) -> Markup:
         "Circumstances",
         element("p", chosen),
         table(("execution mode", "step of the backbone", "beside the fastest"), rows, numeric=(1, 2)),
+        *step_time_paragraphs(findings),
         _details("Configuration", element("pre", run.config.to_yaml(), tabindex=0)),
         _details("Environment", table(("", ""), environment)),
     )
@@ -103,9 +106,10 @@ def reading_section(findings: Findings) -> Markup:
         (
             "S is a whole training step,",
             f"forward, loss, backward and optimizer, of the target training: batch {timing.batch_size}, {size} pixels, "
-            f"{preparation.step_mode}. Each is timed in alternation with the backbone, and S is their ratio times the "
-            f"backbone's {milliseconds(preparation.step_time_ref_s)}; ± is the spread inside one measurement. On "
-            "another device it may rank otherwise.",
+            f"{preparation.step_mode}. What is measured is timed in alternation with a fixed network, the canary, so "
+            "that neighbours and clocks slow both alike; ± is the standard error of the measurement or, marked ≈, of "
+            "the prediction. The backbone's, to which the reward relates, is "
+            f"{milliseconds(preparation.step_time_ref_s)}. On another device it may rank otherwise.",
         ),
         (
             "Ties are real.",
@@ -130,7 +134,7 @@ def _leaderboard_row(entry: Entry) -> tuple[str, ...]:
         ribbon(parse(entry.architecture), small=True),
         percent(entry.accuracy, entry.accuracy_se),
         str(entry.num_trainings),
-        milliseconds(entry.step_time_s, entry.step_time_se),
+        step_time_text(entry),
         count(entry.params),
         count(entry.macs),
         reward_text(entry.reward, entry.reward_se),
@@ -199,7 +203,7 @@ def _front(findings: Findings) -> list[Markup]:
         (
             str(entry.number),
             percent(entry.accuracy, entry.accuracy_se),
-            milliseconds(entry.step_time_s, entry.step_time_se),
+            step_time_text(entry),
             count(entry.params),
             _text_form(entry.architecture),
         )

@@ -145,7 +145,7 @@ def test_a_weight_must_be_positive(tmp_path: Path, weight: float) -> None:
 
 
 def test_tables_beside_another_method_are_refused() -> None:
-    with pytest.raises(ValueError, match="step_time.*method must be predicted, got measured"):
+    with pytest.raises(ValueError, match=r"step_time.*method must be predicted, got measured"):
         make_config({}, {"step_time": {"method": "measured", "tables": ["table.json"]}})
 
 

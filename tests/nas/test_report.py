@@ -6,12 +6,15 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import plotly.graph_objects as go
 import pytest
 
+from nas.leaderboard import Entry
+from nas.quantities import gibibytes, milliseconds
 from nas.report.choices import ChoiceMean, choice_means
 from nas.report.figure import Figure
 from nas.report.findings import Findings, pareto_front
@@ -20,8 +23,9 @@ from nas.report.page import draw, render, write_report
 from nas.report.ribbon import ribbon
 from nas.run import Run
 from search_spaces import catalog
+from search_spaces.architecture import parse
 
-FIGURES = ["progress", "trade-off", "choices", "leaders", "importance", "sensitivity"]
+FIGURES = ["progress", "trade-off", "choices", "leaders", "step-times", "importance", "sensitivity"]
 VOID = ("meta", "br", "hr", "wbr", "rect", "circle", "input")
 
 
@@ -99,7 +103,7 @@ def test_all_figures_are_there(page: Page, finished_run: Run) -> None:
     assert [figure.name for figure in figures] == FIGURES
     panels = {f"{figure.name}-{place}" for figure in figures for place in range(len(figure.panels))}
     assert panels <= {value for _, name, value in page.attributes if name == "id"}
-    assert len(panels) == 5 + 4, "one for each figure, and one choice map for each of four axes"
+    assert len(panels) == 6 + 4, "one for each figure, and one choice map for each of four axes"
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -268,3 +272,98 @@ def test_ribbon_has_a_bar_for_each_layer() -> None:
     assert drawing.count("<rect") == 2 + 4 + 4 + 6 + 9 + 15
     assert drawing.count("<circle") == 0
     assert html.unescape(drawing).count("Fused-MBConv4 k3, 4 × 48 channels") == 2
+
+
+def finalists(run: Run) -> list[Entry]:
+    return [entry for entry in run.leaderboard() if entry.measurement is not None]
+
+
+def test_a_finalist_that_is_off_is_named_near_the_top(page: Page, finished_run: Run) -> None:
+    off = [entry for entry in finalists(finished_run) if abs(entry.surprise or 0.0) > 0.1]
+    assert len(off) == 1, "one measurement is made up to be 14 % off"
+    sentence = f"Trial {off[0].number} takes {off[0].surprise:.0%} longer than predicted."
+    assert page.text.index(sentence) < page.text.index("Figures")
+
+
+def test_finalists_are_shown_as_predicted_and_measured(page: Page, finished_run: Run) -> None:
+    rows = page.text[page.text.index("The finalists, measured") : page.text.index("The leaders, stage by stage")]
+    shown = finalists(finished_run)
+    assert len(shown) == 4
+    for entry in shown:
+        assert entry.measurement is not None
+        assert entry.predicted_step_time_s is not None
+        step, table = entry.measurement.step_time, finished_run.tables[0]
+        predicted = table.predict(parse(entry.architecture))
+        assert predicted.median_s == entry.predicted_step_time_s
+        assert milliseconds(step.median_s, step.median_s * step.relative_standard_error) in rows
+        assert milliseconds(predicted.median_s, predicted.median_s * predicted.relative_standard_error) in rows
+        assert f"{100 * (step.median_s / predicted.median_s - 1):+.1f} %".replace("-", "−") in rows
+        assert gibibytes(entry.peak_memory_bytes) in rows
+        assert gibibytes(entry.measurement.peak_memory_bytes or 0) in rows
+    assert {entry.measurement.step_time.verdict for entry in shown if entry.measurement} <= set(rows.split())
+    assert "inference" not in rows
+
+
+def test_the_figure_of_step_times_holds_the_finalists(finished_run: Run) -> None:
+    traces = figure(finished_run, "step-times").panels[0].traces
+    points = {trace["name"]: trace for trace in traces if "name" in trace}
+    assert set(points) == {"within 10 %", "off by more than 10 %"}
+    assert len(points["off by more than 10 %"]["x"]) == 1
+    assert points["off by more than 10 %"]["y"][0] / points["off by more than 10 %"]["x"][0] > 1.1
+    assert len(points["within 10 %"]["x"]) == 3
+    line = traces[0]
+    assert line["x"] == line["y"], "equality"
+    by_x = {1000 * (entry.predicted_step_time_s or 0): entry for entry in finalists(finished_run)}
+    for trace in points.values():
+        for place, (x, y) in enumerate(zip(trace["x"], trace["y"], strict=True)):
+            low, high = by_x[x].measurement.step_time.interval_s  # type: ignore[union-attr]
+            assert y - trace["error_y"]["arrayminus"][place] == pytest.approx(1000 * low)
+            assert y + trace["error_y"]["array"][place] == pytest.approx(1000 * high)
+
+
+def test_the_calibration_is_told(page: Page, finished_run: Run) -> None:
+    table = finished_run.tables[0]
+    assert f"Step time predicted from blocks measured on {table.device}; finalists measured" in page.text
+    assert f"{len(table.blocks)} blocks were measured on {table.device} in 18.0 s, at batch 32, 32 pixels" in page.text
+    assert f"whole networks lie within {table.residual:.1%} of the sums of their blocks" in page.text
+
+
+def test_predicted_step_times_are_marked(page: Page, finished_run: Run) -> None:
+    for entry in finished_run.leaderboard():
+        text = milliseconds(entry.step_time_s, entry.step_time_se)
+        assert (f"≈ {text}" in page.text) == (entry.measurement is None)
+
+
+def test_a_measured_search_predicts_nothing(make_run: Callable[..., Run]) -> None:
+    run = make_run(trials=8, overrides={"step_time": "measured"})
+    text = Page(render(run)).text
+    assert "Step time measured, candidate by candidate" in text
+    assert "S was measured candidate by candidate" in text
+    assert "than predicted" not in text
+    assert "≈ " not in text.replace("≈ before S", "").replace("marked ≈", "")
+    assert "step-times" not in [figure.name for figure in draw(Findings(run))]
+
+
+def test_a_search_for_another_device_says_why_finalists_were_not_measured(make_run: Callable[..., Run]) -> None:
+    run = make_run(trials=8, is_target_here=False)
+    text = Page(render(run)).text
+    assert "The finalists were not measured: S is meant for Some Processor" in text
+    assert "The finalists, measured" not in text
+    assert figure(run, "step-times").panels == []
+
+
+def test_inference_is_a_column_where_it_was_asked_for(make_run: Callable[..., Run]) -> None:
+    run = make_run(trials=8, overrides={"step_time": {"inference": True}})
+    text = Page(render(run)).text
+    for entry in finalists(run):
+        assert entry.measurement is not None
+        assert entry.measurement.inference is not None
+        assert milliseconds(entry.measurement.inference.median_s) in text
+
+
+def test_a_finalist_that_could_not_be_measured_is_told(finished_run: Run) -> None:
+    (first, *_), others = finished_run.measurements.items(), dict(finished_run.measurements)
+    del others[first[0]]
+    run = replace(finished_run, measurements=others, failed_measurements={first[0]: "out of memory"})
+    text = Page(render(run)).text
+    assert f"Trial {first[0]} could not be measured, so that its S stays predicted: out of memory." in text

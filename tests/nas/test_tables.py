@@ -48,6 +48,17 @@ def test_ties_backbone_and_retraining_are_marked(finished_run: Run) -> None:
         assert line.split()[-1] == (entry.better_than_backbone or "backbone")
 
 
+@pytest.mark.parametrize("width", [80, 140])
+def test_predicted_step_times_are_marked(finished_run: Run, make_run: Callable[..., Run], width: int) -> None:
+    text = printed(leaderboard_table(finished_run.leaderboard(), limit=None), width)
+    for entry in finished_run.leaderboard():
+        shown = milliseconds(entry.step_time_s, entry.step_time_se)
+        assert (f"≈ {shown}" in text) == (entry.number not in finished_run.measurements)
+    assert "≈: predicted" in text
+    measured = make_run(trials=3, retrain=False, overrides={"step_time": "measured"})
+    assert "≈" not in printed(leaderboard_table(measured.leaderboard()), width)
+
+
 def test_stage_table_of_a_published_network() -> None:
     text = printed(stage_table(catalog.get("efficientnetv2-s").architecture), 80)
     assert "Fused-MBConv4 k3        4         48        2      –      75²" in text
