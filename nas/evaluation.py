@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TypeVar
 
 import torch
@@ -15,13 +14,8 @@ from proxies.device import Device, find_device
 from proxies.device_lease import DeviceLease
 from proxies.execution import ExecutionMode, parse_mode
 from proxies.fastest_mode import ModeChoice
-from proxies.memory_measurement import measure_peak_memory
 from proxies.micro_batches import retry_in_parts
-from proxies.step_time import StepTime, StepTimeSetting
-from proxies.step_time_calibration import calibrate
-from proxies.step_time_measurement import choose_mode, held_alone, measure_step_time
-from proxies.step_time_table import StepTimeTable
-from proxies.workload import Phase
+from proxies.step_time import StepTime
 from search_spaces.architecture import Architecture, parse
 
 from .config import SearchConfig
@@ -40,7 +34,7 @@ from .evaluation_tasks import (
     Retrain,
 )
 from .executors.interface import RefusedError, Report
-from .pricing import target_workload
+from .target_timing import TargetTiming
 
 Result = TypeVar("Result")
 
@@ -58,7 +52,7 @@ class Evaluator:
         self._backbone = config.search_space().backbone
         try:
             self._device = worker_device(config.device, worker)
-            self._target = find_device(config.step_time.device) if config.step_time.device else self._device
+            target = find_device(config.step_time.device) if config.step_time.device else self._device
             # Reading images is work too, that must not fall into somebody's measurement.
             with DeviceLease(self._device.lease_name).shared():
                 self._proxy = AccuracyProxy(
@@ -66,6 +60,13 @@ class Evaluator:
                 )
         except ValueError as error:
             raise RefusedError(str(error)) from error
+        self._timing = TargetTiming(
+            config=config,
+            device=target,
+            threads=config.step_time.threads or torch.get_num_threads(),
+            num_classes=self._proxy.num_classes,
+            in_channels=self._proxy.in_channels,
+        )
 
     def __call__(self, work: object, report: Report) -> object:
         match work:
@@ -74,7 +75,7 @@ class Evaluator:
             case Prepare():
                 return self._prepare(work, report)
             case Calibrate(preparation=preparation):
-                return self._calibrate(preparation, report)
+                return self._timing.calibrate(preparation, report)
             case Judge():
                 return self._judge(work, report)
             case Measure():
@@ -85,20 +86,22 @@ class Evaluator:
 
     def _inspect(self) -> Inspection:
         splits = self._proxy.splits
+        with DeviceLease(self._device.lease_name).shared():
+            digest = self._proxy.data_digest  # reads all images
         data = DataFacts(
             source=self._config.data.source,
             num_classes=self._proxy.num_classes,
             in_channels=self._proxy.in_channels,
             num_train=len(splits.train),
             num_minival=len(splits.minival),
-            digest=self._proxy.data_digest,
+            digest=digest,
         )
-        names = dict.fromkeys(f"{device.name} ({device.kind})" for device in (self._device, self._target))
+        names = dict.fromkeys(f"{device.name} ({device.kind})" for device in (self._device, self._timing.device))
         return Inspection(
             data=data,
             hardware=", ".join(names),
             device=str(self._device.identity()),
-            target=replace(self._target.identity(), threads=self._step_threads),
+            target=self._timing.identity(),
         )
 
     def _prepare(self, work: Prepare, report: Report) -> Preparation:
@@ -108,7 +111,7 @@ class Evaluator:
         step_mode = self._find_step_mode(choice.mode, work)
         report(0.5, "measuring the backbone's step time")
         canary_s = work.table.canary_s if work.table else None
-        backbone = self._time(self._backbone, step_mode, canary_s=canary_s, setting=self._one_visit())
+        backbone = self._timing.one_visit(self._backbone, step_mode, canary_s=canary_s)
         data = work.inspection.data
         return Preparation(
             data=data,
@@ -117,45 +120,29 @@ class Evaluator:
             mode_seconds=_mode_seconds(choice),
             hardware=work.inspection.hardware,
             device=work.inspection.device,
-            step_threads=self._step_threads,
+            step_threads=self._timing.threads,
             canary_s=backbone.reference_s,
-            target_kind=self._target.kind,
+            target_kind=self._timing.device.kind,
             is_target_here=work.is_target_here,
             step_time_ref_s=backbone.median_s,
             params_ref=count_params(self._backbone, data.num_classes, data.in_channels),
             training_seconds=self._proxy.planned_steps * _mode_seconds(choice)[str(choice.mode)],
         )
 
-    @property
-    def _step_threads(self) -> int:
-        return self._config.step_time.threads or torch.get_num_threads()
-
     def _find_step_mode(self, training_mode: ExecutionMode, work: Prepare) -> ExecutionMode:
         if work.table is not None:
             return work.table.workload.mode
-        if self._times_what_it_trains():
-            return training_mode
-        try:
-            return choose_mode(
-                self._backbone,
-                setting=self._config.step_time,
-                train=self._config.train,
-                device=self._target,
-                num_classes=self._proxy.num_classes,
-                in_channels=self._proxy.in_channels,
-            )
-        except ValueError as error:
-            raise RefusedError(str(error)) from error
+        return training_mode if self._times_what_it_trains() else self._timing.find_mode()
 
     def _times_what_it_trains(self) -> bool:
         """Whether the timed step is that of the short training, so that its mode is known already."""
         setting, fidelity, size = self._config.step_time, self._config.fidelity, self._backbone.resolution
         return (
-            self._target == self._device
+            self._timing.device == self._device
             and setting.dtype == "auto"
             and setting.batch_size == self._config.train.batch_size
             and (setting.resolution or size) == (fidelity.resolution or size)
-            and self._step_threads == torch.get_num_threads()
+            and self._timing.threads == torch.get_num_threads()
         )
 
     def _judge(self, work: Judge, report: Report) -> Evaluation:
@@ -163,107 +150,43 @@ class Evaluator:
         step_time = None
         if work.measure:
             report(0.0, "step time")
-            step_time = self._measure(architecture, work.preparation, work.micro_batches, self._one_visit())
+            step_time = self._measure_candidate(architecture, work)
         accuracy = self._train(architecture, work.seed, work.preparation, report)
         return Evaluation(accuracy=accuracy, step_time=step_time, seconds=time.monotonic() - start)
 
-    def _calibrate(self, preparation: Preparation, report: Report) -> StepTimeTable:
-        return calibrate(
-            self._config.search_space(),
-            workload=target_workload(self._config, preparation),
-            device=self._target,
-            threads=preparation.step_threads,
-            budget_s=self._config.step_time.calibration_s,
-            canary_s=preparation.canary_s,
-            seed=self._config.seed,
-            on_progress=lambda fraction, doing: report(fraction, f"{fraction:.0%}, {doing}"),
-        )
+    def _measure_candidate(self, architecture: Architecture, work: Judge) -> StepTime:
+        mode, canary_s = parse_mode(work.preparation.step_mode), work.preparation.canary_s
+
+        def measure(micro_batches: int) -> StepTime:
+            return self._timing.one_visit(architecture, mode, canary_s=canary_s, micro_batches=micro_batches)
+
+        return self._in_parts(measure, self._config.step_time.batch_size, work.micro_batches)
 
     def _measure_finalist(self, work: Measure, report: Report) -> Measurement:
-        architecture, preparation = parse(work.architecture), work.preparation
-        setting = self._config.step_time
+        architecture, setting = parse(work.architecture), self._config.step_time
+        mode, canary_s = parse_mode(work.preparation.step_mode), work.preparation.canary_s
 
         def show(so_far: StepTime) -> None:
             done = min(0.9, len(so_far.visits) / (setting.visits + 1))
             report(0.7 * done, f"step time, ± {so_far.relative_half_width:.1%} after {len(so_far.visits)} visits")
 
+        def measure(micro_batches: int) -> StepTime:
+            return self._timing.visits(
+                architecture, mode, canary_s=canary_s, micro_batches=micro_batches, on_visit=show
+            )
+
         report(0.0, "step time")
-        step_time = self._measure(architecture, preparation, work.micro_batches, setting, show)
+        step_time = self._in_parts(measure, setting.batch_size, work.micro_batches)
         inference = None
-        if self._config.step_time.inference:
+        if setting.inference:
             report(0.7, "step time of inference")
-            mode = parse_mode(preparation.step_mode)
-            inference = self._time(architecture, mode, setting=setting, phase="inference")
+            inference = self._timing.visits(architecture, mode, canary_s=None, phase="inference")
         report(0.9, "memory")
         return Measurement(
             step_time=step_time,
             inference=inference,
-            peak_memory_bytes=self._peak_memory(architecture, preparation, step_time.micro_batches),
+            peak_memory_bytes=self._timing.peak_memory(architecture, work.preparation, step_time.micro_batches),
         )
-
-    def _one_visit(self) -> StepTimeSetting:
-        return self._config.step_time.model_copy(update={"visits": 1, "budget_s": 0.0})
-
-    def _measure(
-        self,
-        architecture: Architecture,
-        preparation: Preparation,
-        micro_batches: int,
-        setting: StepTimeSetting,
-        on_visit: Callable[[StepTime], None] = lambda so_far: None,
-    ) -> StepTime:
-        mode = parse_mode(preparation.step_mode)
-        return self._in_parts(
-            lambda parts: self._time(
-                architecture,
-                mode,
-                setting=setting,
-                canary_s=preparation.canary_s,
-                micro_batches=parts,
-                on_visit=on_visit,
-            ),
-            setting.batch_size,
-            micro_batches,
-        )
-
-    def _time(
-        self,
-        architecture: Architecture,
-        mode: ExecutionMode,
-        *,
-        setting: StepTimeSetting,
-        canary_s: float | None = None,
-        phase: Phase = "training",
-        micro_batches: int = 1,
-        on_visit: Callable[[StepTime], None] = lambda so_far: None,
-    ) -> StepTime:
-        return measure_step_time(
-            architecture,
-            reference_s=canary_s,
-            setting=setting.model_copy(update={"threads": self._step_threads}),
-            train=self._config.train,
-            mode=mode,
-            num_classes=self._proxy.num_classes,
-            in_channels=self._proxy.in_channels,
-            phase=phase,
-            micro_batches=micro_batches,
-            device=self._target,
-            on_visit=on_visit,
-        )
-
-    def _peak_memory(self, architecture: Architecture, preparation: Preparation, micro_batches: int) -> int:
-        with held_alone(self._target, self._step_threads):
-            return measure_peak_memory(
-                architecture,
-                batch_size=self._config.step_time.batch_size,
-                resolution=self._config.step_time.resolution,
-                mode=parse_mode(preparation.step_mode),
-                num_classes=self._proxy.num_classes,
-                in_channels=self._proxy.in_channels,
-                train=self._config.train,
-                micro_batches=micro_batches,
-                device=self._target,
-            )
 
     def _train(self, architecture: Architecture, seed: int, preparation: Preparation, report: Report) -> AccuracyRecord:
         self._proxy.mode = parse_mode(preparation.mode)
