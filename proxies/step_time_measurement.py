@@ -167,7 +167,8 @@ def held_alone(device: Device, threads: int | None = None) -> Iterator[None]:
     """
     with _threads(threads), DeviceLease(device.lease_name).exclusive(), device.out_of_memory_is_infeasible():
         yield
-    device.release_memory()
+        # While it is still ours: whoever waits may need that memory at once.
+        device.release_memory()
 
 
 def median_reference_s(visits: tuple[Visit, ...]) -> float:

@@ -32,9 +32,12 @@ SEARCH = {
 def side_by_side(folder: Path, leases: str) -> dict[str, list[Deed]]:
     """Start a search that measures its candidates and one that predicts them at once; what each of them did."""
     processes = [_start(folder, method, leases) for method in ("measured", "predicted")]
-    for process in processes:
-        _, errors = process.communicate(timeout=240)
-        assert process.returncode == 0, errors
+    try:
+        errors = [process.communicate(timeout=240)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(errors)
     return {method: read_deeds(folder / f"{method}.log") for method in ("measured", "predicted")}
 
 
@@ -78,6 +81,7 @@ def test_no_timing_overlaps_a_training_or_another_timing(tmp_path: Path) -> None
         ("training", "Retrain"),
     }  # fmt: skip
     assert len({deed.pid for deed in itertools.chain(*deeds.values())}) == 2
+    assert [path.name for path in tmp_path.rglob("lease-*.lock")] == ["lease-cpu.lock"]
     print({name: len(done) for name, done in deeds.items()}, f"{side_by_side_s(deeds):.1f} s side by side")
     assert side_by_side_s(deeds) > 0
     assert overlaps(deeds) == {}
