@@ -47,7 +47,7 @@ def surprises(findings: Findings) -> list[str]:
     """Finalists whose measured step time is off by more than a tenth, in plain words."""
     found = [(entry, entry.surprise) for entry in findings.board if entry.surprise is not None]
     return [
-        f"{'The backbone' if entry.is_backbone else f'Trial {entry.number}'} takes {abs(off):.0%} "
+        f"{'The backbone' if entry.is_backbone else f'Trial {entry.number}'} takes {100 * abs(off):.0f} % "
         f"{'longer' if off > 0 else 'less'} than predicted."
         for entry, off in found
         if abs(off) > SURPRISING
@@ -77,7 +77,8 @@ def step_times_figure(findings: Findings) -> Figure:
         "The finalists: on the line, a measurement is what was predicted; the dotted lines are 10 % off. Bars are "
         "intervals of 95 %. Ranks follow what was measured."
     )
-    return Figure(name="step-times", title=title, caption=caption, panels=[Panel(traces=traces, layout=layout)])
+    panel = Panel(traces=traces, layout=layout)
+    return Figure(name="step-times", title=title, caption=caption, panels=[panel], wide=True)
 
 
 def finalists_section(findings: Findings) -> Markup:
@@ -90,19 +91,20 @@ def finalists_section(findings: Findings) -> Markup:
     if not shown and not failed:
         return Markup("")
     note = (
-        f"Each was timed alone, in visits beside the canary. Stable: S is known within {STABLE_WITHIN:.0%} at 95 %; "
-        "unstable: not within the time allowed; contaminated: something else used the device all the time."
+        "Each was timed alone, in visits beside the canary. Stable: S is known within "
+        f"{100 * STABLE_WITHIN:.0f} % at 95 %; unstable: not within the time allowed; contaminated: something else "
+        "used the device all the time."
     )
     content = [element("p", note), _finalists_table(shown)] if shown else []
     return element("section", element("h2", "The finalists, measured"), *content, *failed, id="finalists")
 
 
 def _calibration(findings: Findings, found: StepTimeTable) -> str:
-    work = found.workload
+    work, residual = found.workload, f"{100 * found.residual:.1f} %"
     spread = (
-        f"whole networks lie within {found.residual:.1%} of the sums of their blocks"
+        f"whole networks lie within {residual} of the sums of their blocks"
         if len(found.networks) >= _MIN_NETWORKS
-        else f"too few whole networks were timed to tell how far they lie from their sums, {found.residual:.0%} is set"
+        else f"too few whole networks were timed to tell how far they lie from their sums, {residual} is assumed"
     )
     return (
         f"{len(found.blocks)} blocks were measured on {found.device} in {duration(found.seconds)}, at batch "
@@ -191,7 +193,7 @@ def _intervals(measured: Sequence[StepTime]) -> Trace:
 
 def _finalists_table(shown: Sequence[Entry]) -> Markup:
     has_inference = any(entry.measurement and entry.measurement.inference for entry in shown)
-    headers = ["rank", "trial", "predicted", "measured", "difference", "verdict", "memory predicted", "measured"]
+    headers = ["rank", "trial", "predicted", "measured", "difference", "verdict", "memory predicted", "memory measured"]
     if has_inference:
         headers.append("inference")
     rows = [_finalist_row(entry)[: len(headers)] for entry in shown]
@@ -218,4 +220,4 @@ def _finalist_row(entry: Entry) -> tuple[str, ...]:
 
 
 def _difference(entry: Entry) -> str:
-    return "–" if entry.surprise is None else f"{entry.surprise:+.1%}".replace("-", "\N{MINUS SIGN}").replace("%", " %")
+    return "–" if entry.surprise is None else f"{100 * entry.surprise:+.1f} %".replace("-", "\N{MINUS SIGN}")

@@ -80,8 +80,8 @@ def circumstances_section(findings: Findings) -> Markup:
         "circumstances",
         "Circumstances",
         element("p", chosen),
-        table(("execution mode", "step of the backbone", "beside the fastest"), rows, numeric=(1, 2)),
         *step_time_paragraphs(findings),
+        table(("execution mode", "step of the backbone", "beside the fastest"), rows, numeric=(1, 2)),
         _details("Configuration", element("pre", run.config.to_yaml(), tabindex=0)),
         _details("Environment", table(("", ""), environment)),
     )

@@ -281,7 +281,7 @@ def finalists(run: Run) -> list[Entry]:
 def test_a_finalist_that_is_off_is_named_near_the_top(page: Page, finished_run: Run) -> None:
     off = [entry for entry in finalists(finished_run) if abs(entry.surprise or 0.0) > 0.1]
     assert len(off) == 1, "one measurement is made up to be 14 % off"
-    sentence = f"Trial {off[0].number} takes {off[0].surprise:.0%} longer than predicted."
+    sentence = f"Trial {off[0].number} takes {100 * (off[0].surprise or 0):.0f} % longer than predicted."
     assert page.text.index(sentence) < page.text.index("Figures")
 
 
@@ -325,7 +325,7 @@ def test_the_calibration_is_told(page: Page, finished_run: Run) -> None:
     table = finished_run.tables[0]
     assert f"Step time predicted from blocks measured on {table.device}; finalists measured" in page.text
     assert f"{len(table.blocks)} blocks were measured on {table.device} in 18.0 s, at batch 32, 32 pixels" in page.text
-    assert f"whole networks lie within {table.residual:.1%} of the sums of their blocks" in page.text
+    assert f"whole networks lie within {100 * table.residual:.1f} % of the sums of their blocks" in page.text
 
 
 def test_predicted_step_times_are_marked(page: Page, finished_run: Run) -> None:
@@ -367,3 +367,9 @@ def test_a_finalist_that_could_not_be_measured_is_told(finished_run: Run) -> Non
     run = replace(finished_run, measurements=others, failed_measurements={first[0]: "out of memory"})
     text = Page(render(run)).text
     assert f"Trial {first[0]} could not be measured, so that its S stays predicted: out of memory." in text
+
+
+def test_a_table_of_few_networks_says_so(finished_run: Run) -> None:
+    table = finished_run.tables[0]
+    run = replace(finished_run, tables=(replace(table, networks=table.networks[:2]),))
+    assert "too few whole networks were timed to tell how far they lie from their sums, 5.0 %" in Page(render(run)).text
