@@ -121,8 +121,9 @@ def _differences(left: Run, right: Run) -> Iterator[Difference]:
 
 def _obstacles(left: Run, right: Run) -> Iterator[str]:
     """Each circumstance under which the same network would get another reward."""
+    meanings = left.config.fingerprint(), right.config.fingerprint()
     for name in _MEANING:
-        if getattr(left.config, name) != getattr(right.config, name):
+        if meanings[0][name] != meanings[1][name]:
             yield f"{name} differs"
     facts, others = left.preparation, right.preparation
     if left.config.search_space().backbone != right.config.search_space().backbone:

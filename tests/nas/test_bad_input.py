@@ -38,6 +38,19 @@ RECIPES = {
     "unknown objective": ("objectives: [accuracy, latency]", "objectives.1: Input should be 'accuracy', 'step_time'"),
     "single objective": ("objectives: [accuracy]", "objectives: must be empty or name two or three different ones"),
     "unknown dtype": ("step_time: {dtype: int8}", "step_time.dtype: Input should be 'auto', 'float32'"),
+    "unknown method of step time": ("step_time: guessed", "step_time.method: Input should be 'predicted', 'measured'"),
+    "tables beside another method": (
+        "step_time: {method: macs, tables: [table.json]}",
+        "step_time: tables predict step times, so method must be predicted, got macs",
+    ),
+    "table without weight": (
+        "step_time: {tables: [{file: table.json, weight: 0.0}]}",
+        "step_time.tables.0.weight: Input should be greater than 0, got 0.0",
+    ),
+    "no visits": ("step_time: {visits: 0}", "step_time.visits: Input should be greater than or equal to 1, got 0"),
+    "negative calibration": ("step_time: {calibration_s: -1.0}", "step_time.calibration_s: Input should be greater"),
+    "no memory": ("max_memory_gib: 0.0", "max_memory_gib: Input should be greater than 0, got 0.0"),
+    "unknown way out of memory": ("out_of_memory: swap", "out_of_memory: Input should be 'infeasible' or 'micro_b"),
     "list at top level": ("- a\n- b", "recipe.yaml"),
     "key that is a number": ("3: 4", "keys must be texts, got '3'"),
 }

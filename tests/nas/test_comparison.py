@@ -30,6 +30,17 @@ def test_other_exponents_are_not_comparable(finished_run: Run, make_run: Callabl
     assert comparison.verdict is None
 
 
+def test_predicted_and_measured_step_times_are_not_comparable(finished_run: Run, make_run: Callable[..., Run]) -> None:
+    comparison = compare_runs(finished_run, make_run(trials=2, retrain=False, overrides={"step_time": "measured"}))
+    assert comparison.obstacles == ("step_time differs",)
+
+
+def test_how_long_finalists_are_measured_changes_no_reward(finished_run: Run, make_run: Callable[..., Run]) -> None:
+    overrides: dict[str, object] = {"step_time.visits": 9, "step_time.inference": True, "data.num_workers": 3}
+    comparison = compare_runs(finished_run, make_run(trials=2, retrain=False, overrides=overrides))
+    assert comparison.rewards_comparable
+
+
 def test_other_data_and_space_are_not_comparable(finished_run: Run, make_run: Callable[..., Run]) -> None:
     other = {"space": {"name": "efficientnetv2", "scale": [0.5, 0.5], "resolution": 32}}
     comparison = compare_runs(finished_run, make_run(trials=2, retrain=False, source="cifar10", overrides=other))

@@ -28,6 +28,7 @@ from nas.executors.local import LocalExecutor
 from nas.observer import Observer
 from nas.search import run_search
 from nas.study import Ending
+from search_spaces.architecture import parse
 
 STEP = {"batch_size": 4, "num_pairs": 3, "visits": 1, "budget_s": 0.0, "calibration_s": 0.0}
 FAST = {"fidelity": {"epochs": 2, "data_share": 0.3}, "step_time": STEP, "threads": 1}
@@ -82,12 +83,26 @@ def test_a_whole_search_on_an_image_folder(tmp_path: Path, memory_limit_gib: flo
     """In a worker process; without memory, the worker's own processes read the files."""
     folder = digits_folder(tmp_path / "images")
     data = {"source": f"imagefolder:{folder}", "memory_limit_gib": memory_limit_gib, "minival_share": 0.2}
-    search = config(tmp_path / "run", data=data, trials=2, finalists=1, finalist_seeds=1, train={"batch_size": 8})
+    changes = {"train": {"batch_size": 8}, "step_time": STEP | {"inference": True}}
+    search = config(tmp_path / "run", data=data, trials=2, finalists=1, finalist_seeds=1, **changes)
     run, ending = run_search(search, observer=Observer())
     assert ending is Ending.COMPLETE
     assert run.preparation.data.num_classes == 2
     assert len(run.leaderboard()) == 2
     assert run.leaderboard()[0].num_trainings == 2
+    (table,) = run.tables
+    assert table.covers(search.search_space())
+    assert table.canary_s == run.preparation.canary_s
+    assert table.device.threads == run.preparation.step_threads == 1
+    assert 1 <= len(run.measurements) <= 2, "the leader, and the backbone where that is another"
+    for number, measurement in run.measurements.items():
+        entry = next(entry for entry in run.leaderboard() if entry.number == number)
+        assert entry.step_time_s == measurement.step_time.median_s > 0
+        assert entry.predicted_step_time_s == table.predict(parse(entry.architecture)).median_s
+        assert measurement.inference is not None
+        assert measurement.inference.median_s < entry.step_time_s
+        assert measurement.peak_memory_bytes is not None
+        assert entry.peak_memory_bytes / 3 < measurement.peak_memory_bytes < 3 * entry.peak_memory_bytes
 
 
 @pytest.mark.parametrize("memory_limit_gib", [2.0, 0.0])

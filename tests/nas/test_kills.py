@@ -18,8 +18,9 @@ from nas.storage import load_study
 from nas.trials import State, read_records
 
 TRIALS = 8
-# Writes to the study from the start of a process until its death: between them every kind of write is hit.
-MOMENTS = (3, 8, 14, 21, 25, 28, 31, 36, 40, 47)
+# Writes to the study from the start of each process until its death: preparation, table, trials, measurements and
+# further trainings are hit.
+MOMENTS = (4, 2, 7, 6, 9, 12, 2, 2, 2, 1)
 
 
 def start(out: Path, what: str, count: int = 0, sampler: str = "tpe") -> subprocess.Popen[bytes]:
@@ -47,27 +48,35 @@ def told(run: Run) -> list[tuple[str, float]]:
 def survives(tmp_path: Path, moments: tuple[int, ...]) -> None:
     out = tmp_path / "killed"
     known: dict[int, State] = {}
+    hit: list[str] = []
     for moment in moments:
         process = start(out, "kill", moment)
         _, errors = process.communicate(timeout=120)
-        assert process.returncode in (-signal.SIGKILL, 0), errors.decode()
-        if RunDirectory(out).is_started and process.returncode:
+        assert process.returncode == -signal.SIGKILL, f"the search ended before it could be killed: {errors.decode()}"
+        hit.append(errors.decode().splitlines()[-1])
+        if RunDirectory(out).is_started:
             # What is told before the kill stays as it is for ever.
             records = read_records(load_study(RunDirectory(out)))
             now = {record.number: record.state for record in records if record.is_judged}
             assert known.items() <= now.items()
             known = now
+    print("killed at", hit)
     process = start(out, "kill", 0)
     assert process.wait(timeout=120) == 0
     killed = read_run(out)
     whole, _ = fake_search.run(fake_search.config(tmp_path / "whole", sampler="tpe", trials=TRIALS))
     assert len(told(killed)) == TRIALS
     assert told(killed) == told(whole)
-    assert killed.replicates.keys() == {
-        record.number
-        for record in killed.records
-        if record.candidate and record.candidate.architecture in retrained(whole) and record.is_judged
-    }
+    assert killed.tables == whole.tables
+    assert (
+        killed.measurements.keys()
+        == killed.replicates.keys()
+        == {
+            record.number
+            for record in killed.records
+            if record.candidate and record.candidate.architecture in retrained(whole) and record.is_judged
+        }
+    )
     assert {record.state for record in killed.records} <= {State.COMPLETE, State.FAILED}
 
 

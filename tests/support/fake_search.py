@@ -206,6 +206,9 @@ def kill_at_write(count: int) -> None:
     def counted(method: Callable[..., Any]) -> Callable[..., Any]:
         def write(*args: Any, **kwargs: Any) -> Any:
             left[0] -= 1
+            if left[0] == 0:
+                what = [kwargs["key"]] if "key" in kwargs else args[2:3]
+                print(method.__name__, *what, file=sys.stderr, flush=True)
             if left[0] == 0 and count % 2 == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
             result = method(*args, **kwargs)
