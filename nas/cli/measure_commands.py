@@ -118,7 +118,8 @@ def calibrate(
     from proxies.step_time_table import StepTimeTable
 
     try:
-        with Progress(console=Console(stderr=True), transient=True) as progress:
+        console = Console(stderr=True)
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
             task = progress.add_task("", total=1.0)
             table = StepTimeTable.calibrate(
                 found_space,

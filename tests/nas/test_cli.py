@@ -75,10 +75,27 @@ def test_show_reads_files_and_run_directories(
 def test_measure_says_how_it_measured(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     text = "stem8-er_r1_k3_s1_e1_c8-ir_r1_k3_s2_e4_c16_se0.25-head32@32"
     flags = ("--batch-size", "8", "--pairs", "5", "--threads", "1", "--dtype", "float32", "--device", "cpu")
-    assert nas(monkeypatch, "measure", text, *flags) == 0
+    assert nas(monkeypatch, "measure", text, *flags, "--visits", "1", "--budget", "0", "--memory") == 0
     output = capsys.readouterr().out
-    for expected in ("step time", "images/s", "ratio", "batch 8, 32 px, float32", "1 thread"):
+    for expected in ("step time", "95 % interval", "images/s", "ratio", "verdict", "after 1 visit", "1 thread", "GiB"):
         assert expected in output
+    assert "batch 8, 32 px, float32" in output
+
+
+def test_a_calibrated_table_predicts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = (
+        "{resolution: 32, stem_channels: 8, head_channels: 32, stages: [{out_channels: 8, stride: 2, num_repeats: 1}]}"
+    )
+    flags = ("--batch-size", "4", "--threads", "1", "--budget", "0", "--device", "cpu", "--dtype", "float32")
+    assert nas(monkeypatch, "calibrate", "--space", space, *flags, "--out", tmp_path / "table.json") == 0
+    assert "calibrated  14 blocks" in capsys.readouterr().out
+    member = "stem8-ir_r1_k5_s2_e4_c8_se0.25-head32@32"
+    assert nas(monkeypatch, "show", member, "--table", tmp_path / "table.json") == 0
+    assert "predicted for" in capsys.readouterr().out
+    assert nas(monkeypatch, "show", member.replace("c8", "c16"), "--table", tmp_path / "table.json") == 2
+    assert "does not have this block" in capsys.readouterr().err
 
 
 def test_rerank_compare_and_report(
