@@ -15,6 +15,10 @@ from .config import SearchConfig
 from .evaluation_tasks import DataFacts, Inspection, Preparation
 
 
+class TableError(ValueError):
+    """A step-time table that the configuration names cannot be used, in one line."""
+
+
 def target_workload(config: SearchConfig, preparation: Preparation) -> Workload:
     """The step whose time is S."""
     return Workload(
@@ -27,20 +31,34 @@ def target_workload(config: SearchConfig, preparation: Preparation) -> Workload:
     )
 
 
+def require_tables(config: SearchConfig) -> list[StepTimeTable]:
+    """The tables that the configuration names, in its order, as far as they can be judged without a device.
+
+    Raises:
+        TableError: If one cannot be read or does not cover the space, in one line.
+    """
+    tables = []
+    for target in config.step_time.tables:
+        try:
+            table = read_table(target.file)
+        except ValueError as error:
+            raise TableError(str(error)) from None
+        if not table.covers(config.search_space()):
+            raise TableError(f"{target.file} was not calibrated for this search space but for {table.space!r}")
+        tables.append(table)
+    return tables
+
+
 def read_tables(config: SearchConfig, inspection: Inspection) -> list[StepTimeTable]:
     """The tables that the configuration names, in its order.
 
     Raises:
-        ValueError: If one cannot be read, does not cover the space, or was calibrated for something else, in one line.
+        TableError: If one cannot be read, does not cover the space, or was calibrated for something else, in one line.
     """
-    tables = []
-    for target in config.step_time.tables:
-        table = read_table(target.file)
-        if not table.covers(config.search_space()):
-            raise ValueError(f"{target.file} was not calibrated for this search space but for {table.space!r}")
+    tables = require_tables(config)
+    for target, table in zip(config.step_time.tables, tables, strict=True):
         if not target.foreign:
             _require_same(f"{target.file} was calibrated", table, config, inspection)
-        tables.append(table)
     return tables
 
 
@@ -90,13 +108,13 @@ def _table_step_times(config: SearchConfig, tables: Sequence[StepTimeTable]) -> 
 def _require_same(what: str, table: StepTimeTable, config: SearchConfig, inspection: Inspection) -> None:
     """Refuse a table whose times mean something else than the search's."""
     if not is_of(table, inspection.target):
-        raise ValueError(
+        raise TableError(
             f"{what} on {table.device}, here is {inspection.target} (foreign: true searches for that device)"
         )
     wanted, found = _meaning(config, inspection.data), table.workload
     for name, value in wanted.items():
         if getattr(found, name) != value:
-            raise ValueError(f"{what} for {name} {getattr(found, name)}, the search asks for {value}")
+            raise TableError(f"{what} for {name} {getattr(found, name)}, the search asks for {value}")
 
 
 def _meaning(config: SearchConfig, data: DataFacts) -> dict[str, object]:

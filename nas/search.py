@@ -28,12 +28,12 @@ from .executors.local import LocalExecutor
 from .finalists import FinalistLoop, planned_replicates, planned_timings
 from .leaderboard import leaderboard
 from .observer import Observer
-from .pricing import is_of, make_cost_model, read_tables, with_reference_of
+from .pricing import is_of, make_cost_model, read_tables, require_tables, with_reference_of
 from .recovery import recover
 from .run import Run, read_run
 from .run_directory import RunDirectory, RunDirectoryError, write_whole
 from .storage import open_study
-from .study import Ending, StudyLoop
+from .study import CALIBRATION, Ending, StudyLoop
 from .trials import read_preparation, read_tables_of, write_preparation, write_tables
 from .views import trials_frame, write_views
 
@@ -82,6 +82,9 @@ def run_search(
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     directory = RunDirectory(config.out)
+    if not directory.is_started:
+        # A mistake in a file's name must leave no run directory behind.
+        require_tables(config)
     directory.create()
     with directory.locked(), _stop_on_signals() as stop_requested:
         directory.require_free()
@@ -150,7 +153,7 @@ class _Session:
             self._require_same_world(known, inspection)
             return known
         self.observer.preparing("measuring this machine")
-        tables = self._read_tables(inspection)
+        tables = read_tables(self.config, inspection)
         own = tables[0] if len(tables) == 1 and is_of(tables[0], inspection.target) else None
         work = Prepare(inspection=inspection, table=own, is_target_here=own is not None or not tables)
         preparation = self._one(work, Preparation)
@@ -159,12 +162,6 @@ class _Session:
             write_tables(self.study, tables)
         write_preparation(self.study, preparation)
         return preparation
-
-    def _read_tables(self, inspection: Inspection) -> list[StepTimeTable]:
-        try:
-            return read_tables(self.config, inspection)
-        except ValueError as error:
-            raise RunDirectoryError(str(error)) from None
 
     def _keep_table(self, preparation: Preparation, table: StepTimeTable) -> CostModel:
         write_tables(self.study, [table])
@@ -185,8 +182,9 @@ class _Session:
             )
 
     def _log_death(self, number: int, death: Died) -> None:
+        task = "calibration" if number == CALIBRATION else f"trial {number}"
         with self.directory.errors_file.open("a", encoding="utf-8") as file:
-            file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} trial {number}: {death.reason}\n{death.traceback}\n")
+            file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {task}: {death.reason}\n{death.traceback}\n")
 
     def _judge_finalists(self, preparation: Preparation) -> bool:
         run = read_run(self.directory.path)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from functools import partial
+from typing import NoReturn
 
 import optuna
 
@@ -109,7 +110,7 @@ class StudyLoop:
             observer: Is told what happens.
             on_table: Keeps the table that was calibrated, and makes the costs of it.
             on_told: Called after each verdict, to refresh what people look at.
-            log_death: Called with a trial's number and its death, which may hold a traceback.
+            log_death: Called with a task's number and its death, which may hold a traceback.
             stop_requested: Whether somebody asked to stop.
             clock: Monotonic seconds; the time-out counts from now.
         """
@@ -205,15 +206,29 @@ class StudyLoop:
             case Done(result=result):
                 raise TypeError(f"a step-time table was expected, got {type(result).__name__}")
             case Died(reason=reason):
+                self._log_death(CALIBRATION, event)
                 self._is_calibrating = False
                 self._calibration_deaths += 1
                 if self._calibration_deaths > self._config.max_retries:
-                    raise RefusedError(f"step times cannot be calibrated: {reason}")
+                    self._give_up(reason)
             case Infeasible(reason=reason) | Refused(reason=reason):
-                raise RefusedError(f"step times cannot be calibrated: {reason}")
+                self._give_up(reason)
+
+    def _give_up(self, reason: str) -> NoReturn:
+        self.abandon(CALIBRATION)
+        raise RefusedError(f"step times cannot be calibrated: {reason}")
 
     def abandon(self, task: int) -> None:
         """Leave no attempt running; another one is owed."""
+        if task == CALIBRATION:
+            # What waits for the table has no price, and is done again.
+            waiting, self._unpriced = self._unpriced, []
+            for attempt, _ in waiting:
+                self._abandon(attempt.trial.number)
+            return
+        self._abandon(task)
+
+    def _abandon(self, task: int) -> None:
         attempt = self._running.pop(task, None)
         if attempt is not None:
             for trial in (attempt.trial, *attempt.followers):

@@ -30,6 +30,7 @@ from proxies.data.batches import make_batches, normalisation_of, num_steps
 from proxies.data.images import PixelImages
 from proxies.data.split import Splits
 from proxies.device import Device, find_device
+from proxies.device_lease import DeviceLease
 from proxies.execution import ExecutionMode
 from proxies.fastest_mode import find_fastest_mode
 from proxies.training.config import DataConfig, TrainConfig
@@ -110,8 +111,14 @@ def main(*, quick: bool = False) -> None:
 
 
 def compare(splits: Splits, width: str, *, rounds: int) -> Comparison:
-    """Let the five loops take turns."""
-    architecture, device, config = parse(NETWORKS[width]), find_device("auto"), TrainConfig()
+    """Let the five loops take turns, on a device that nothing else of ours uses."""
+    device = find_device("auto")
+    with DeviceLease(device.lease_name).exclusive():
+        return _compare_on(device, splits, width, rounds)
+
+
+def _compare_on(device: Device, splits: Splits, width: str, rounds: int) -> Comparison:
+    architecture, config = parse(NETWORKS[width]), TrainConfig()
     mode = find_fastest_mode(
         architecture,
         device=device,

@@ -76,6 +76,7 @@ def _read(recipe: str | None, overrides: dict[str, object], settings: list[str])
 
 def _run(config: "SearchConfig") -> None:
     from ..executors.interface import RefusedError
+    from ..pricing import TableError
     from ..run_directory import RunDirectoryError
     from ..search import InterruptedSearchError, run_search
     from ..study import Ending
@@ -84,7 +85,7 @@ def _run(config: "SearchConfig") -> None:
     with SearchDisplay(config) as display:
         try:
             _, ending = run_search(config, observer=display)
-        except (RefusedError, RunDirectoryError) as error:
+        except (RefusedError, RunDirectoryError, TableError) as error:
             display.close()
             fail(error)
         except InterruptedSearchError:

@@ -78,7 +78,8 @@ class SearchDisplay(Observer):
         if left:
             self._print(
                 f"{left} candidates and {again} trainings of the leaders × at most about {duration(each)}, "
-                f"{workers} at once: about {duration((left + again) * each / workers)}"
+                f"{workers} at once; with {duration(self._seconds_alone(preparation, judged))} of timing: "
+                f"about {duration((left + again) * each / workers + self._seconds_alone(preparation, judged))}"
             )
         self._judged = judged
         self._progress.update(self._whole, description="trials", total=trials, completed=judged)
@@ -148,6 +149,15 @@ class SearchDisplay(Observer):
         setting = self._config.step_time
         timed_steps = 2 * (setting.num_pairs + 4) if setting.method == "measured" else 0
         return preparation.training_seconds * _OVERHEAD + timed_steps * preparation.step_time_ref_s
+
+    def _seconds_alone(self, preparation: Preparation, judged: int) -> float:
+        """Of what holds the device alone: the calibration, and the least number of visits to the leaders."""
+        setting = self._config.step_time
+        is_calibrated = judged or setting.tables or setting.method != "predicted"
+        leaders = self._config.finalists + 1 if self._config.finalists and preparation.is_target_here else 0
+        steps = leaders * setting.visits * setting.num_pairs
+        timing = steps * (preparation.step_time_ref_s + preparation.canary_s)
+        return timing + (0.0 if is_calibrated else setting.calibration_s)
 
     def _print(self, text: str) -> None:
         self._console.print(text, highlight=False, soft_wrap=True, markup=False)

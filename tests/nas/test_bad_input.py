@@ -197,3 +197,16 @@ def test_images_that_are_not_there(
     arguments = ("search", "quickstart", "--data", f"imagefolder:{tmp_path / 'nowhere'}", "--out", tmp_path / "run")
     assert nas(monkeypatch, *arguments) == 2
     require_one_line(capsys, str(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize("content", [None, "garbage", "{}"], ids=["missing", "garbage", "no table"])
+def test_a_step_time_table_that_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], content: str | None
+) -> None:
+    file = tmp_path / "table.json"
+    if content is not None:
+        file.write_text(content, encoding="utf-8")
+    tables = ("--set", f"step_time.tables=[{file}]")
+    assert nas(monkeypatch, "search", "quickstart", *tables, "--out", tmp_path / "run") == 2
+    require_one_line(capsys, str(file))
+    assert not (tmp_path / "run").exists()

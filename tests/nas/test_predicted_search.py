@@ -14,8 +14,10 @@ from nas.evaluation_tasks import Calibrate, Evaluation, Judge, Measure, Measurem
 from nas.executors.interface import RefusedError
 from nas.observer import Observer
 from nas.run import Run
+from nas.run_directory import RunDirectory
+from nas.storage import load_study
 from nas.study import Ending
-from nas.trials import State, TrialRecord
+from nas.trials import State, TrialRecord, read_records
 from proxies.complexity import count_macs
 from proxies.infeasible import InfeasibleError
 from proxies.memory import predict_peak_memory
@@ -99,6 +101,25 @@ def test_verdicts_wait_for_the_table_and_are_told_when_it_comes(tmp_path: Path) 
     assert len(outcomes(found)) == 12
     at_once, _ = run(fake_search.config(tmp_path / "other", finalists=0))
     assert {r.candidate for r in outcomes(found)[:3]} == {r.candidate for r in outcomes(at_once)[:3]}
+
+
+def test_what_waits_for_a_table_that_never_comes_is_left_to_the_next_start(tmp_path: Path) -> None:
+    def answer(work: object, report: Any) -> object:
+        if isinstance(work, Calibrate):
+            raise InfeasibleError("out of memory")
+        return fake_search.evaluate(work, report)
+
+    executor = LateCalibration(after=2)
+    executor._evaluate = answer
+    config = fake_search.config(tmp_path / "run", finalists=0)
+    with pytest.raises(RefusedError, match=r"^step times cannot be calibrated: out of memory$"):
+        fake_search.run(config, executor)
+    states = [record.state for record in read_records(load_study(RunDirectory(tmp_path / "run")))]
+    assert states.count(State.FAILED) >= 2
+    assert State.RUNNING not in states
+    found, ending = fake_search.run(config)
+    assert ending is Ending.COMPLETE
+    assert len(outcomes(found)) == 12
 
 
 def test_a_calibration_that_dies_is_made_again(tmp_path: Path) -> None:

@@ -10,9 +10,8 @@ import pytest
 
 from nas.config import SearchConfig, make_config
 from nas.evaluation_tasks import Calibrate, Measure
-from nas.pricing import make_cost_model, problem_of, read_tables, with_reference_of
+from nas.pricing import TableError, make_cost_model, problem_of, read_tables, with_reference_of
 from nas.run import Run
-from nas.run_directory import RunDirectoryError
 from proxies.costs import CostModel
 from proxies.device_identity import DeviceIdentity
 from proxies.step_time_table import StepTimeTable, dump_table
@@ -69,7 +68,7 @@ def test_a_table_of_something_else_is_refused_in_one_line(tmp_path: Path, change
     if "workload" in changes:
         changes = {"workload": replace(fake_search.TABLE.workload, **changes["workload"])}
     path = write(tmp_path / "table.json", replace(fake_search.TABLE, **changes))
-    with pytest.raises(RunDirectoryError, match=rule) as refused:
+    with pytest.raises(TableError, match=rule) as refused:
         run(config(tmp_path, {"file": path}))
     assert str(path) in str(refused.value)
     assert "\n" not in str(refused.value)
@@ -77,7 +76,7 @@ def test_a_table_of_something_else_is_refused_in_one_line(tmp_path: Path, change
 
 def test_a_table_that_does_not_cover_the_space_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "table.json", fake_search.table(space_from_mapping(fake_search.TINY_SPACE)))
-    with pytest.raises(RunDirectoryError, match=r"table\.json was not calibrated for this search space but for"):
+    with pytest.raises(TableError, match=r"table\.json was not calibrated for this search space but for"):
         run(config(tmp_path, {"file": path, "foreign": True}))
 
 
@@ -89,7 +88,7 @@ def test_a_file_that_is_no_table_is_refused_in_one_line(tmp_path: Path, text: st
     path = tmp_path / "table.json"
     if text is not None:
         path.write_text(text)
-    with pytest.raises(RunDirectoryError, match=rule) as refused:
+    with pytest.raises(TableError, match=rule) as refused:
         run(config(tmp_path, {"file": path}))
     assert "\n" not in str(refused.value)
 

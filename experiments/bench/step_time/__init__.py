@@ -3,6 +3,9 @@
 from rich.console import Console
 from rich.progress import Progress
 
+_WIDTH = 140
+"""Of the tables where they go to a file."""
+
 
 def main(*, quick: bool = False) -> None:
     """Print one table for each question."""
@@ -10,8 +13,10 @@ def main(*, quick: bool = False) -> None:
     from .prediction import prediction_table, speed_table
     from .repeatability import contamination_table, repeatability_table
 
-    repetitions, num_networks = (3, 10) if quick else (12, 40)
+    repetitions, num_networks = (3, 10) if quick else (10, 40)
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=_WIDTH)
     with Progress(console=console, transient=True) as progress:
         console.print(speed_table())
         for is_beside_training in (False, True):
