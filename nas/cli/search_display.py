@@ -96,7 +96,7 @@ class SearchDisplay(Observer):
         self._calibration = None
         self._print(
             f"step time calibrated in {duration(table.seconds)}: {len(table.blocks)} blocks, "
-            f"whole networks within {table.residual:.1%} of their sums"
+            f"{len(table.networks)} whole networks"
         )
 
     def started(self, number: int, architecture: str) -> None:
