@@ -28,9 +28,8 @@ FORMAT: Literal[1] = 1
 """Version of the file; others are refused."""
 BUDGET_S = 90.0
 """Seconds of a calibration, by default: about what 40 measurements of one visit take on a CPU."""
-UNKNOWN_RESIDUAL = 0.05
-"""Relative deviation of networks from the sums of their blocks, where too few were measured to tell."""
-_MIN_NETWORKS = 3
+EXPECTED_RESIDUAL = 0.03
+"""Relative deviation of networks from the sums of their blocks before any was measured; it counts like one network."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,11 +219,12 @@ class StepTimeTable:
     @cached_property
     def residual(self) -> float:
         """Standard deviation of networks ÷ the scaled sums of their blocks, the measurements' own errors taken out."""
-        if len(self.networks) < _MIN_NETWORKS:
-            return UNKNOWN_RESIDUAL
+        if len(self.networks) < 2:
+            return EXPECTED_RESIDUAL
         spread = float(np.var(self._surplus, ddof=1))
         measured = statistics.fmean(network.relative_error**2 for network in self.networks)
-        return math.sqrt(max(0.0, spread - measured))
+        found, seen = max(0.0, spread - measured), len(self.networks) - 1
+        return math.sqrt((EXPECTED_RESIDUAL**2 + seen * found) / (1 + seen))
 
     @cached_property
     def _surplus(self) -> NDArray[np.float64]:

@@ -370,6 +370,6 @@ def test_a_finalist_that_could_not_be_measured_is_told(finished_run: Run) -> Non
 
 
 def test_a_table_of_few_networks_says_so(finished_run: Run) -> None:
-    table = finished_run.tables[0]
-    run = replace(finished_run, tables=(replace(table, networks=table.networks[:2]),))
-    assert "too few whole networks were timed to tell how far they lie from their sums, 5.0 %" in Page(render(run)).text
+    table = replace(finished_run.tables[0], networks=finished_run.tables[0].networks[:1])
+    text = Page(render(replace(finished_run, tables=(table,)))).text
+    assert "too few whole networks were timed to tell how far they lie from their sums, 3.0 % is assumed" in text

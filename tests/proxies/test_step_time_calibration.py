@@ -26,7 +26,7 @@ from proxies.infeasible import InfeasibleError
 from proxies.step_time import StepTimeSetting
 from proxies.step_time_calibration import MAX_NETWORKS, MIN_NETWORKS, MIN_ROUNDS, NETWORK_PAIRS, calibrate
 from proxies.step_time_measurement import measure_step_time
-from proxies.step_time_table import StepTimeTable, dump_table, load_table
+from proxies.step_time_table import EXPECTED_RESIDUAL, StepTimeTable, dump_table, load_table
 from proxies.workload import Workload
 from search_spaces.architecture import Architecture
 from search_spaces.blocks import HEAD, STEM, PlacedBlock, placed_blocks
@@ -167,7 +167,8 @@ class TestOnAMadeUpMachine:
     def test_networks_give_the_scale(self, run: Run) -> None:
         table = run(Machine())
         assert table.scale == pytest.approx(1.2)
-        assert table.residual == pytest.approx(0, abs=1e-6)
+        # Nothing but what is expected before networks are seen.
+        assert 0 < table.residual < EXPECTED_RESIDUAL
 
     def test_members_are_predicted(self, run: Run, space: SearchSpace) -> None:
         table = run(Machine())

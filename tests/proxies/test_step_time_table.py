@@ -15,7 +15,7 @@ import pytest
 from proxies.device_identity import DeviceIdentity
 from proxies.execution import ExecutionMode
 from proxies.step_time_table import (
-    UNKNOWN_RESIDUAL,
+    EXPECTED_RESIDUAL,
     BlockTime,
     NetworkTime,
     StepTimeTable,
@@ -97,8 +97,8 @@ class TestPredict:
     def test_equal_blocks_share_their_error(self) -> None:
         """Three blocks of 2 ± 10 % err together by 0.6, the stem by 0.1; their sum is 8."""
         table = three_alike_table(networks=networks_at(1.0, 1.0, 1.0))
-        assert table.residual == 0
-        expected = math.hypot(3 * 2.0 * 0.1, 0.5 * 0.2) / 8
+        assert table.residual == pytest.approx(EXPECTED_RESIDUAL / math.sqrt(3))
+        expected = math.hypot(math.hypot(3 * 2.0 * 0.1, 0.5 * 0.2) / 8, table.residual)
         assert table.predict(THREE_ALIKE).relative_standard_error == pytest.approx(expected)
 
     def test_different_blocks_err_independently(self) -> None:
@@ -107,13 +107,16 @@ class TestPredict:
         times = dict(zip(kinds, [(0.5, 0.0), (2.0, 0.1), (2.0, 0.1), (1.5, 0.0)], strict=True))
         network = NetworkTime(architecture=str(mixed), ratio=6.0, relative_error=0.0)
         table = table_of(times, networks=(network,) * 3)
-        assert table.predict(mixed).relative_standard_error == pytest.approx(math.sqrt(2) * 0.2 / 6)
+        assert table.predict(mixed).relative_standard_error == pytest.approx(
+            math.hypot(math.sqrt(2) * 0.2 / 6, table.residual)
+        )
 
     def test_the_residual_of_whole_networks_is_part_of_the_error(self) -> None:
         table = three_alike_table(networks=networks_at(0.9, 1.0, 1.1))
         blocks = math.hypot(0.6, 0.1) / 8
         found = table.predict(THREE_ALIKE).relative_standard_error
-        assert found == pytest.approx(math.hypot(blocks, statistics.stdev(map(math.log, (0.9, 1.0, 1.1)))))
+        spread = statistics.variance(map(math.log, (0.9, 1.0, 1.1)))
+        assert found == pytest.approx(math.hypot(blocks, math.sqrt((EXPECTED_RESIDUAL**2 + 2 * spread) / 3)))
 
     def test_a_block_that_was_not_calibrated_is_named_in_one_line(self) -> None:
         stranger = parse("stem8-ir_r2_k5_s1_e4_c8-ir_r1_k3_s1_e4_c8-head32@32")
@@ -174,12 +177,13 @@ class TestCovers:
 class TestWholeNetworks:
     def test_without_any_the_sum_stands_and_the_residual_is_a_guess(self) -> None:
         table = three_alike_table()
-        assert (table.scale, table.residual) == (1.0, UNKNOWN_RESIDUAL)
+        assert (table.scale, table.residual) == (1.0, EXPECTED_RESIDUAL)
 
-    def test_two_tell_the_scale_and_not_the_residual(self) -> None:
+    def test_what_is_expected_counts_like_one_network(self) -> None:
         table = three_alike_table(networks=networks_at(1.21, 1.0))
         assert table.scale == pytest.approx(1.1)
-        assert table.residual == UNKNOWN_RESIDUAL
+        spread = statistics.variance(map(math.log, (1.21, 1.0)))
+        assert table.residual == pytest.approx(math.sqrt((EXPECTED_RESIDUAL**2 + spread) / 2))
 
     def test_one_odd_network_does_not_move_the_scale(self) -> None:
         assert three_alike_table(networks=networks_at(1.2, 1.2, 9.0)).scale == pytest.approx(1.2)
@@ -187,8 +191,10 @@ class TestWholeNetworks:
     def test_the_measurements_own_errors_are_taken_out_of_the_residual(self) -> None:
         spread = statistics.stdev(map(math.log, (0.9, 1.0, 1.1)))
         table = three_alike_table(networks=networks_at(0.9, 1.0, 1.1, error=0.06))
-        assert table.residual == pytest.approx(math.sqrt(spread**2 - 0.06**2))
-        assert three_alike_table(networks=networks_at(0.9, 1.0, 1.1, error=0.2)).residual == 0.0
+        expected = math.sqrt((EXPECTED_RESIDUAL**2 + 2 * (spread**2 - 0.06**2)) / 3)
+        assert table.residual == pytest.approx(expected)
+        noisy = three_alike_table(networks=networks_at(0.9, 1.0, 1.1, error=0.2))
+        assert noisy.residual == pytest.approx(EXPECTED_RESIDUAL / math.sqrt(3))
 
     def test_scale_and_residual_of_many_simulated_networks_are_found(self) -> None:
         """Networks at 1.15 times the sums of their blocks, scattered by 4 %, measured to 2 %."""
