@@ -376,7 +376,9 @@ class StudyLoop:
     def _outcome(self, architecture: Architecture, evaluation: Evaluation) -> Outcome:
         if self._costs is None:
             raise RuntimeError("a candidate cannot be priced before the step-time table is there")
-        costs, measured = self._costs(architecture), evaluation.step_time
+        measured = evaluation.step_time
+        parts = measured.micro_batches if measured else 1
+        costs = self._costs(architecture, parts)
         if measured is None and costs.step_time_s is None:
             raise RuntimeError("a candidate whose step time is not predicted must be measured")
         return Outcome(
@@ -385,8 +387,8 @@ class StudyLoop:
             step_time_rse=measured.relative_standard_error if measured else costs.step_time_rse,
             params=costs.params,
             macs=costs.macs,
-            peak_memory_bytes=self._costs.peak_memory_bytes(architecture, measured.micro_batches if measured else 1),
-            micro_batches=measured.micro_batches if measured else 1,
+            peak_memory_bytes=costs.peak_memory_bytes,
+            micro_batches=parts,
             seconds=evaluation.seconds,
             step_time=measured,
         )

@@ -24,7 +24,7 @@ class Costs:
     params: int
     macs: int
     peak_memory_bytes: int
-    """Of one step of the target training, the whole batch at once."""
+    """Of one step of the target training."""
 
 
 class StepTimes(Protocol):
@@ -45,7 +45,8 @@ class CostModel:
     step_times: StepTimes | None = None
     """None: step times are measured."""
 
-    def __call__(self, architecture: Architecture) -> Costs:
+    def __call__(self, architecture: Architecture, micro_batches: int = 1) -> Costs:
+        """The costs of one architecture; its memory with a batch split into so many parts."""
         seconds, error = self.step_times(architecture) if self.step_times else (None, 0.0)
         work = self.workload
         return Costs(
@@ -53,7 +54,7 @@ class CostModel:
             step_time_rse=error,
             params=count_params(architecture, work.num_classes, work.in_channels),
             macs=count_macs(architecture, work.resolution, work.num_classes, work.in_channels),
-            peak_memory_bytes=self.peak_memory_bytes(architecture),
+            peak_memory_bytes=self.peak_memory_bytes(architecture, micro_batches),
         )
 
     def peak_memory_bytes(self, architecture: Architecture, micro_batches: int = 1) -> int:

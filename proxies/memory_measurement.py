@@ -1,15 +1,13 @@
 """Measure what a training step takes of a device's memory, to see what :mod:`proxies.memory` predicts."""
 
-import torch
-
 from search_spaces.architecture import Architecture
-from search_spaces.network import build
 
 from .device import Device, find_device
 from .execution import PLAIN, ExecutionMode
 from .peak_memory import Work
+from .timed_step import make_timed_step
 from .training.config import TrainConfig
-from .training_step import make_training_step
+from .workload import Workload
 
 # The first step creates the optimizer's state, after its way back; more steps hold no more.
 _NUM_WARMUP = 2
@@ -38,7 +36,7 @@ def measure_peak_memory(
         mode: How the step is executed.
         num_classes: Of the classifier.
         in_channels: Of the images.
-        train: Optimizer and loss; its batch size is not used.
+        train: Its optimizer is what counts.
         micro_batches: Parts the batch is trained on in.
         device: Where; by default the best one here.
 
@@ -47,18 +45,21 @@ def measure_peak_memory(
         ValueError: If parts would be too small.
     """
     device = device or find_device()
-    size = resolution or architecture.resolution
+    workload = Workload(
+        resolution=resolution,
+        batch_size=batch_size,
+        mode=mode,
+        num_classes=num_classes,
+        in_channels=in_channels,
+        optimizer=(train or TrainConfig()).optimizer,
+        micro_batches=micro_batches,
+    )
 
     def prepare() -> Work:
-        network = build(architecture, num_classes=num_classes, in_channels=in_channels)
-        step = make_training_step(
-            network, config=train or TrainConfig(), mode=mode, device=device, micro_batches=micro_batches
-        )
-        images = torch.randn(batch_size, in_channels, size, size, device=device.torch_device)
-        labels = torch.zeros(batch_size, dtype=torch.int64, device=device.torch_device)
+        step = make_timed_step(architecture, workload, device)
         for _ in range(_NUM_WARMUP):
-            step(images, labels)
-        return lambda: step(images, labels)
+            step()
+        return step
 
     with device.out_of_memory_is_infeasible():
         peak = device.measure_peak(prepare)

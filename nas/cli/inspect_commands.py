@@ -11,10 +11,10 @@ from .errors import usage_errors
 if TYPE_CHECKING:
     from search_spaces.architecture import Architecture
 
-_ARCH = Annotated[str, typer.Argument(help="A catalog name, an architecture text, a file, or a run directory.")]
-_CLASSES = Annotated[int, typer.Option("--num-classes", min=1, help="Width of the classifier.")]
-_CHANNELS = Annotated[int, typer.Option("--in-channels", min=1, help="Channels of the images.")]
-_RESOLUTION = Annotated[int | None, typer.Option(min=1, help="Pixels per side; by default the architecture's own.")]
+ARCH = Annotated[str, typer.Argument(help="A catalog name, an architecture text, a file, or a run directory.")]
+CLASSES = Annotated[int, typer.Option("--num-classes", min=1, help="Width of the classifier.")]
+CHANNELS = Annotated[int, typer.Option("--in-channels", min=1, help="Channels of the images.")]
+RESOLUTION = Annotated[int | None, typer.Option(min=1, help="Pixels per side; by default the architecture's own.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -22,10 +22,10 @@ def register(app: typer.Typer) -> None:
 
 
 def show(
-    arch: _ARCH,
-    num_classes: _CLASSES = 1000,
-    in_channels: _CHANNELS = 3,
-    resolution: _RESOLUTION = None,
+    arch: ARCH,
+    num_classes: CLASSES = 1000,
+    in_channels: CHANNELS = 3,
+    resolution: RESOLUTION = None,
     batch_size: Annotated[int, typer.Option(min=2, help="Images in the training step whose memory is shown.")] = 32,
     table: Annotated[
         Path | None, typer.Option(help="A step-time table of `nas calibrate`, to predict the step time.")

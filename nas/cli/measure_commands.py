@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .errors import fail, usage_errors
-from .inspect_commands import read_architecture, require_size
+from .inspect_commands import ARCH, CHANNELS, CLASSES, RESOLUTION, read_architecture, require_size
 
 if TYPE_CHECKING:
     from proxies.device import Device
@@ -19,9 +19,6 @@ _DEVICE = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 _BATCH = Annotated[int, typer.Option(min=2, help="Images in a step.")]
 _DTYPE = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 _THREADS = Annotated[int | None, typer.Option(min=1, help="CPU threads; by default all cores.")]
-_RESOLUTION = Annotated[int | None, typer.Option(min=1, help="Pixels per side; by default the architecture's own.")]
-_CLASSES = Annotated[int, typer.Option("--num-classes", min=1, help="Width of the classifier.")]
-_CHANNELS = Annotated[int, typer.Option("--in-channels", min=1, help="Channels of the images.")]
 _INFERENCE = Annotated[bool, typer.Option("--inference", help="A step of inference in place of training.")]
 
 
@@ -31,10 +28,10 @@ def register(app: typer.Typer) -> None:
 
 
 def measure(
-    arch: Annotated[str, typer.Argument(help="A catalog name, an architecture text, a file, or a run directory.")],
+    arch: ARCH,
     device: _DEVICE = "auto",
     batch_size: _BATCH = 32,
-    resolution: _RESOLUTION = None,
+    resolution: RESOLUTION = None,
     dtype: _DTYPE = "auto",
     threads: _THREADS = None,
     num_pairs: Annotated[int, typer.Option("--pairs", min=3, help="Timed steps of a visit.")] = 30,
@@ -42,8 +39,8 @@ def measure(
     budget_s: Annotated[
         float, typer.Option("--budget", min=0, help="Seconds in which visits go on until S is known within 2 %.")
     ] = 60.0,
-    num_classes: _CLASSES = 1000,
-    in_channels: _CHANNELS = 3,
+    num_classes: CLASSES = 1000,
+    in_channels: CHANNELS = 3,
     inference: _INFERENCE = False,
     memory: Annotated[bool, typer.Option("--memory", help="Measure the peak memory of a training step, too.")] = False,
     against: Annotated[str | None, typer.Option(help="A network to alternate with, in place of the canary.")] = None,
@@ -94,8 +91,8 @@ def calibrate(
     dtype: _DTYPE = "auto",
     threads: _THREADS = None,
     budget_s: Annotated[float, typer.Option("--budget", min=0, help="Seconds.")] = 90.0,
-    num_classes: _CLASSES = 1000,
-    in_channels: _CHANNELS = 3,
+    num_classes: CLASSES = 1000,
+    in_channels: CHANNELS = 3,
     inference: _INFERENCE = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the order of measurements.")] = 0,
 ) -> None:
