@@ -10,6 +10,7 @@ from functools import partial
 from typing import NoReturn
 
 import optuna
+from optuna.samplers import BaseSampler
 
 from proxies.costs import CostModel
 from proxies.micro_batches import fit_micro_batches
@@ -25,6 +26,7 @@ from .pricing import problem_of, target_workload
 from .recovery import INTERRUPTED, deaths, enqueue_owed
 from .reward import Reward
 from .samplers import make_sampler
+from .samplers.problem import Problem
 from .seeds import derived_seed
 from .trials import (
     Candidate,
@@ -129,6 +131,7 @@ class StudyLoop:
         )
         self._deadline = clock() + (config.timeout_s or math.inf)
         self._distributions = distributions(space)
+        self._sampler_of = self._make_sampler()
         self._verdicts = {r.candidate.architecture: r for r in records if r.is_judged and r.candidate}
         self._next_proposal = _next_proposal(records)
         self._waiting = sum(record.state is State.WAITING for record in records)
@@ -199,6 +202,7 @@ class StudyLoop:
                 self._observer.calibrating(doing)
             case Done(result=StepTimeTable() as table):
                 self._costs = self._on_table(table)
+                self._sampler_of = self._make_sampler()
                 self._observer.calibrated(table)
                 waiting, self._unpriced = self._unpriced, []
                 for attempt, evaluation in waiting:
@@ -251,10 +255,20 @@ class StudyLoop:
     def _is_exhausted(self) -> bool:
         return self._duplicates_in_a_row >= MAX_DUPLICATES_IN_A_ROW or self.judged >= self._space.size
 
+    def _make_sampler(self) -> Callable[[int], BaseSampler]:
+        problem = Problem(
+            space=self._space,
+            seed=self._config.seed,
+            reward=self._reward,
+            costs=self._costs.over(self._space) if self._costs else None,
+            objectives=self._config.objectives,
+        )
+        return make_sampler(self._config.sampler, problem)
+
     def _ask(self) -> tuple[optuna.Trial, Candidate]:
         """Take what waits, or a new proposal."""
         seed = derived_seed(self._config.seed, "proposal", self._next_proposal)
-        self._study.sampler = make_sampler(self._config.sampler, seed=seed, space=self._distributions)
+        self._study.sampler = self._sampler_of(seed)
         trial = self._study.ask(self._distributions)
         candidate = candidate_of(trial)
         if candidate is None:

@@ -36,39 +36,45 @@ def space_blocks(space: SearchSpace, resolution: int | None = None, *, in_channe
     return sorted(found | {unplaced(fixed[0]), unplaced(fixed[-1])})
 
 
-def sum_over_blocks(
-    space: SearchSpace,
-    encoded: NDArray[np.integer],
-    cost: BlockCost,
-    resolution: int | None = None,
-    *,
-    in_channels: int = 3,
-) -> NDArray[np.float64]:
-    """Sum a cost over the blocks of many members: a look-up and an addition for each stage.
+class BlockSums:
+    """Sums a cost over the blocks of many members at once: a look-up and an addition for each stage.
 
-    Widths and strides are fixed in a space, so a stage's blocks depend on that stage's choices alone.
-
-    Args:
-        space: Whose members.
-        encoded: Members as rows of choices, (N, number of choices), see `SearchSpace.encode`.
-        cost: Of one block.
-        resolution: Input size, pixels per side; the space's own by default.
-        in_channels: Channels of the images.
-
-    Returns:
-        One sum for each row, (N,).
+    Widths and strides are fixed in a space, so a stage's blocks depend on that stage's choices alone. They are walked
+    once, when this is made; a call takes well under a microsecond a member.
     """
-    fixed = placed_blocks(space.backbone, resolution, in_channels=in_channels)
-    total = np.full(len(encoded), cost(fixed[0]) + cost(fixed[-1]), dtype=np.float64)
-    names = list(space.choices)
-    for number, _ in enumerate(space.stages, start=1):
-        columns = [column for column, name in enumerate(names) if name.startswith(f"stage{number}_")]
-        sizes = [len(space.choices[names[column]]) for column in columns]
-        costs = np.empty(sizes)
-        for place, blocks in _variants(space, number, resolution, in_channels):
-            costs[place] = sum(map(cost, blocks))
-        total += costs[tuple(encoded[:, column] for column in columns)]
-    return total
+
+    def __init__(
+        self, space: SearchSpace, cost: BlockCost, resolution: int | None = None, *, in_channels: int = 3
+    ) -> None:
+        """
+        Args:
+            space: Whose members.
+            cost: Of one block.
+            resolution: Input size, pixels per side; the space's own by default.
+            in_channels: Channels of the images.
+        """
+        fixed = placed_blocks(space.backbone, resolution, in_channels=in_channels)
+        self._fixed = cost(fixed[0]) + cost(fixed[-1])
+        names = list(space.choices)
+        self._stages: list[tuple[list[int], NDArray[np.float64]]] = []
+        """Columns of a stage's choices, and its cost for each combination of them."""
+        for number, _ in enumerate(space.stages, start=1):
+            columns = [column for column, name in enumerate(names) if name.startswith(f"stage{number}_")]
+            costs = np.empty([len(space.choices[names[column]]) for column in columns])
+            for place, blocks in _variants(space, number, resolution, in_channels):
+                costs[place] = sum(map(cost, blocks))
+            self._stages.append((columns, costs))
+
+    def __call__(self, encoded: NDArray[np.integer]) -> NDArray[np.float64]:
+        """One sum for each member, (N,).
+
+        Args:
+            encoded: Members as rows of choices, (N, number of choices), see `SearchSpace.encode`.
+        """
+        total = np.full(len(encoded), self._fixed, dtype=np.float64)
+        for columns, costs in self._stages:
+            total += costs[tuple(encoded[:, column] for column in columns)]
+        return total
 
 
 def _variants(

@@ -1,14 +1,14 @@
 """The samplers by name. Asking for their names imports no Optuna."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from search_spaces.messages import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler
+
+    from .problem import Problem
 
 SAMPLER_NAMES = ("tpe", "random", "nsga2")
 
@@ -24,20 +24,23 @@ def require_sampler(name: str) -> str:
     return name
 
 
-def make_sampler(name: str, *, seed: int, space: "Mapping[str, BaseDistribution]") -> "BaseSampler":
-    """Make a fresh sampler for one proposal; what it has learnt is in the study.
+def make_sampler(name: str, problem: "Problem") -> "Callable[[int], BaseSampler]":
+    """Make what makes samplers: a fresh one for each proposal, from the proposal's seed.
+
+    What a sampler has learnt is in the study, so a search that was killed goes on as if nothing had happened.
 
     Args:
         name: One of `SAMPLER_NAMES`.
-        seed: Of this proposal.
-        space: Every parameter with its distribution.
+        problem: What is searched.
 
     Raises:
         ValueError: If no sampler has this name.
     """
     from optuna import samplers
 
+    from ..trials import distributions
     from .known_space import KnownSpaceSampler
 
     kinds = {"tpe": samplers.TPESampler, "random": samplers.RandomSampler, "nsga2": samplers.NSGAIISampler}
-    return KnownSpaceSampler(kinds[require_sampler(name)](seed=seed), space)
+    kind, known = kinds[require_sampler(name)], distributions(problem.space)
+    return lambda seed: KnownSpaceSampler(kind(seed=seed), known)

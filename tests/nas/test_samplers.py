@@ -4,19 +4,22 @@ import fake_search
 import optuna
 import pytest
 
+from nas.reward import Reward
 from nas.samplers import SAMPLER_NAMES, make_sampler
+from nas.samplers.problem import Problem
 from nas.trials import distributions
 from search_spaces.space_file import space_from_mapping
 
 SPACE = space_from_mapping(fake_search.SPACE)
 DISTRIBUTIONS = distributions(SPACE)
+PROBLEM = Problem(space=SPACE, seed=0, reward=Reward(step_time_ref_s=1.0, params_ref=1), costs=None)
 
 
 def play(name: str, trials: int, seed: int = 0, direction: str = "maximize") -> optuna.Study:
     """A search for many layers in stage 1, with a fresh sampler for each proposal."""
     study = optuna.create_study(direction=direction)
     for index in range(trials):
-        study.sampler = make_sampler(name, seed=1000 * seed + index, space=DISTRIBUTIONS)
+        study.sampler = make_sampler(name, PROBLEM)(1000 * seed + index)
         trial = study.ask(DISTRIBUTIONS)
         study.tell(trial, trial.params["stage1_num_repeats"] + 0.1 * (trial.params["stage2_expand_ratio"] == 4))
     return study
@@ -42,7 +45,7 @@ class TestSampler:
         copy.add_trials(study.trials)
         following = []
         for each in (study, copy):
-            each.sampler = make_sampler(name, seed=99, space=DISTRIBUTIONS)
+            each.sampler = make_sampler(name, PROBLEM)(99)
             following.append(each.ask(DISTRIBUTIONS).params)
         assert following[0] == following[1]
 

@@ -137,7 +137,7 @@ class TestPredictMany:
         texts = [str(member) for member in members[:3]]
         networks = tuple(NetworkTime(architecture=text, ratio=30.0, relative_error=0.01) for text in texts)
         table = made_up_table(space, workload=workload, networks=networks)
-        found = table.predict_many(space, np.array([space.encode(member) for member in members]))
+        found = table.over(space)(np.array([space.encode(member) for member in members]))
         assert found.tolist() == pytest.approx([table.predict(member).median_s for member in members], rel=1e-12)
         ratios = {entry.block: entry.ratio for entry in table.blocks}
         walks = [placed_blocks(m, workload.resolution, in_channels=workload.in_channels) for m in members]
@@ -148,7 +148,7 @@ class TestPredictMany:
     def test_another_space_is_refused_in_one_line(self) -> None:
         table, other = made_up_table(SPACES["mnasnet"]()), SPACES["efficientnetv2"]()
         with pytest.raises(ValueError, match="does not have this block") as error:
-            table.predict_many(other, np.array([other.encode(other.backbone)]))
+            table.over(other)
         assert str(error.value).isprintable()
 
 

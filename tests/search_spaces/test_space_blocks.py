@@ -13,7 +13,7 @@ from search_spaces.blocks import HEAD, STEM, PlacedBlock, placed_blocks
 from search_spaces.efficientnet_v2 import efficientnet_v2
 from search_spaces.mnasnet import mnasnet
 from search_spaces.space import SearchSpace
-from search_spaces.space_blocks import space_blocks, sum_over_blocks, unplaced
+from search_spaces.space_blocks import BlockSums, space_blocks, unplaced
 from search_spaces.space_file import space_from_mapping
 from search_spaces.strict_yaml import parse_yaml
 
@@ -94,8 +94,8 @@ def test_a_block_without_its_place_differs_in_its_place_alone() -> None:
 def test_sums_are_those_of_a_walk(space: SearchSpace, resolution: int | None, in_channels: int) -> None:
     members = drawn(space, 60)
     encoded = np.array([space.encode(member) for member in members])
-    macs = sum_over_blocks(space, encoded, block_macs, resolution, in_channels=in_channels)
-    params = sum_over_blocks(space, encoded, block_params, resolution, in_channels=in_channels)
+    macs = BlockSums(space, block_macs, resolution, in_channels=in_channels)(encoded)
+    params = BlockSums(space, block_params, resolution, in_channels=in_channels)(encoded)
     classifier = space.head_channels * NUM_CLASSES
     assert macs.tolist() == [count_macs(m, resolution, NUM_CLASSES, in_channels) - classifier for m in members]
     biases = NUM_CLASSES
@@ -105,7 +105,7 @@ def test_sums_are_those_of_a_walk(space: SearchSpace, resolution: int | None, in
 def test_a_row_at_each_end_of_every_choice_sums_right(space: SearchSpace) -> None:
     rows = [[0] * len(space.choices), [len(values) - 1 for values in space.choices.values()]]
     expected = [sum(map(block_macs, placed_blocks(space.decode(row)))) for row in rows]
-    assert sum_over_blocks(space, np.array(rows), block_macs).tolist() == expected
+    assert BlockSums(space, block_macs)(np.array(rows)).tolist() == expected
 
 
 def test_all_members_of_a_small_space_sum_right() -> None:
@@ -113,7 +113,7 @@ def test_all_members_of_a_small_space_sum_right() -> None:
     rows = list(product(*(range(len(values)) for values in space.choices.values())))
     expected = [sum(map(block_macs, placed_blocks(space.decode(row)))) for row in rows]
     assert len(set(expected)) > 3
-    assert sum_over_blocks(space, np.array(rows), block_macs).tolist() == expected
+    assert BlockSums(space, block_macs)(np.array(rows)).tolist() == expected
 
 
 def test_the_first_stage_is_not_taken_for_the_tenth() -> None:
@@ -122,10 +122,10 @@ def test_the_first_stage_is_not_taken_for_the_tenth() -> None:
     space = space_from_mapping(parse_yaml(header + "\n".join(stages)))
     members = drawn(space, 40)
     expected = [count_params(member, NUM_CLASSES) - 9 * NUM_CLASSES for member in members]
-    assert sum_over_blocks(space, np.array(list(map(space.encode, members))), block_params).tolist() == expected
+    assert BlockSums(space, block_params)(np.array(list(map(space.encode, members)))).tolist() == expected
     walked = {unplaced(block) for member in drawn(space, 1_500) for block in placed_blocks(member)}
     assert set(space_blocks(space)) == walked
 
 
 def test_no_rows_sum_to_nothing(space: SearchSpace) -> None:
-    assert sum_over_blocks(space, np.zeros((0, len(space.choices)), dtype=np.int64), block_macs).shape == (0,)
+    assert BlockSums(space, block_macs)(np.zeros((0, len(space.choices)), dtype=np.int64)).shape == (0,)

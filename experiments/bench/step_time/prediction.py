@@ -104,7 +104,7 @@ def speed_table() -> Table:
     networks = bed.members(1_000, seed=1)
     one = _seconds(lambda: [table.predict(network) for network in networks]) / len(networks)
     encoded = np.array([bed.space.encode(network) for network in networks] * 100)
-    many = _seconds(lambda: table.predict_many(bed.space, encoded))
+    many = _seconds(lambda: table.over(bed.space)(encoded))
     shown = Table(title="A prediction")
     for name in ("one architecture, µs", "many, architectures a second"):
         shown.add_column(name, justify="right")
