@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from experiments.bench.options import Quick
 from nas.config import SearchConfig
 from nas.dispatch import dispatch
 from nas.evaluation_tasks import AccuracyRecord, DataFacts, Evaluation, Preparation
@@ -49,7 +50,7 @@ _PREPARATION = Preparation(
 )
 
 
-def main(*, quick: bool = False) -> None:
+def main(*, quick: Quick = False) -> None:
     """Print one row for each sampler: milliseconds a trial, ours and bare, over all trials and at the end."""
     num_trials = 4 * BLOCK if quick else NUM_TRIALS
     table = Table(title=f"Engine time per trial, no-op objective, {num_trials} trials, SQLite")

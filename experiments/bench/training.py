@@ -25,6 +25,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from experiments.bench.options import Quick
 from proxies.accuracy import load_splits
 from proxies.data.batches import make_batches, normalisation_of, num_steps
 from proxies.data.images import PixelImages
@@ -92,7 +93,7 @@ class Comparison:
         return statistics.median(self.ratios) < min(low, 1.0)
 
 
-def main(*, quick: bool = False) -> None:
+def main(*, quick: Quick = False) -> None:
     """Print one row per data set and width, and the geometric means."""
     torch.set_num_threads(1)
     widths = ["0.25"] if quick else list(NETWORKS)

@@ -11,13 +11,16 @@ _GROUP = "training_aware_nas.bench"
 
 
 def register(app: typer.Typer) -> None:
-    app.command("bench")(bench)
+    # What follows the benchmark's name is the benchmark's, --help included.
+    app.command("bench", context_settings={"allow_interspersed_args": False})(bench)
 
 
 def bench(
     name: Annotated[str | None, typer.Argument(help="Of the benchmark.")] = None,
+    arguments: Annotated[
+        list[str] | None, typer.Argument(help="The benchmark's own options: nas bench NAME --help.")
+    ] = None,
     show_names: Annotated[bool, typer.Option("--list", help="Name the benchmarks and end.")] = False,
-    quick: Annotated[bool, typer.Option("--quick", help="A small setting that ends within a minute or so.")] = False,
 ) -> None:
     """Run a benchmark and print its table."""
     found = {point.name: point for point in entry_points(group=_GROUP)}
@@ -27,7 +30,11 @@ def bench(
         return
     with usage_errors():
         point = _require(found, name)
-    point.load()(quick=quick)
+    benchmark = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    benchmark.command()(point.load())
+    code = benchmark(args=arguments or [], prog_name=f"nas bench {name}", standalone_mode=False)
+    if code:
+        raise typer.Exit(code)
 
 
 def _require(found: dict[str, EntryPoint], name: str) -> EntryPoint:

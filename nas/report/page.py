@@ -1,6 +1,7 @@
 """The report of a run: one HTML file that holds its style, its script and Plotly, and asks no network."""
 
 import json
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -45,7 +46,7 @@ def render(run: Run) -> str:
     body = join(
         [
             headline(findings),
-            element("section", element("h2", "Figures"), *map(_frame, figures), id="figures", class_="figures"),
+            figures_section(figures),
             reading_section(findings),
             leaderboard_section(findings),
             finalists_section(findings),
@@ -54,15 +55,30 @@ def render(run: Run) -> str:
             circumstances_section(findings),
         ]
     )
-    title = element("title", f"{run.preparation.data.source}: architecture search ({state_text(findings)})")
+    return assemble(f"{run.preparation.data.source}: architecture search ({state_text(findings)})", body, figures)
+
+
+def assemble(title: str, body: Markup, figures: Sequence[Figure]) -> str:
+    """A page that needs no network.
+
+    Args:
+        title: Of the window.
+        body: With a frame for every figure, see `figures_section`.
+        figures: What is drawn in the frames.
+    """
     return Template(_asset("report.html")).substitute(
-        title=title,
+        title=element("title", title),
         style=_asset("report.css"),
         body=body,
         figures=figures_json(figures),
         plotly=get_plotlyjs(),
         script=_asset("report.js"),
     )
+
+
+def figures_section(figures: Sequence[Figure], heading: str = "Figures") -> Markup:
+    """The frames that figures are drawn in."""
+    return element("section", element("h2", heading), *map(_frame, figures), id="figures", class_="figures")
 
 
 def draw(findings: Findings) -> list[Figure]:
@@ -79,7 +95,7 @@ def draw(findings: Findings) -> list[Figure]:
     ]
 
 
-def figures_json(figures: list[Figure]) -> str:
+def figures_json(figures: Sequence[Figure]) -> str:
     """Every panel by the name of its element; nothing in it can end the script element that holds it."""
     panels = {
         _panel_id(figure, place): {"data": list(panel.traces), "layout": panel.layout}

@@ -3,11 +3,13 @@
 from rich.console import Console
 from rich.progress import Progress
 
+from experiments.bench.options import Quick
+
 _WIDTH = 140
 """Of the tables where they go to a file."""
 
 
-def main(*, quick: bool = False) -> None:
+def main(*, quick: Quick = False) -> None:
     """Print one table for each question."""
     from .networks import beds
     from .prediction import prediction_table, speed_table

@@ -1,0 +1,55 @@
+"""Which architecture a search hands over in the end: the best of many noisy trainings is partly the luckiest."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import optuna
+
+from nas.samplers.problem import Problem
+
+Places = tuple[int, ...]
+"""A member, see `SearchSpace.encode`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """What is known when a search ends."""
+
+    problem: Problem
+    study: optuna.Study
+    rewards: Mapping[Places, float]
+    """As observed, of every member that was trained."""
+    retrain: Callable[[Places, int], float]
+    """The reward that a further training (1, 2 …) of a trained member shows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinalChoice:
+    """A rule, and what it costs."""
+
+    retrainings: int
+    """That it spends; they are taken from the search's budget."""
+    choose: Callable[[Ending], Places]
+
+
+def best_observed(ending: Ending) -> Places:
+    """The member whose only training went best."""
+    return max(ending.rewards, key=lambda places: ending.rewards[places])
+
+
+def best_of_retrained(count: int) -> Callable[[Ending], Places]:
+    """Train the leaders once more each; the best mean wins."""
+
+    def choose(ending: Ending) -> Places:
+        leaders = sorted(ending.rewards, key=lambda places: ending.rewards[places], reverse=True)[:count]
+        means = [np.mean([ending.rewards[places], ending.retrain(places, 1)]) for places in leaders]
+        return leaders[int(np.argmax(means))]
+
+    return choose
+
+
+FINAL_CHOICES: Mapping[str, FinalChoice] = {
+    "best-observed": FinalChoice(retrainings=0, choose=best_observed),
+    "retrain-4": FinalChoice(retrainings=4, choose=best_of_retrained(4)),
+}
