@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from .problem import Problem
 
-SAMPLER_NAMES = ("tpe", "random", "nsga2")
+SAMPLER_NAMES = ("tpe", "gp", "nsga2", "evolution", "reinforce", "random")
 
 
 def require_sampler(name: str) -> str:
@@ -39,8 +39,19 @@ def make_sampler(name: str, problem: "Problem") -> "Callable[[int], BaseSampler]
     from optuna import samplers
 
     from ..trials import distributions
+    from .evolution import EvolutionSampler
     from .known_space import KnownSpaceSampler
+    from .random_search import RandomSearchSampler
+    from .reinforce import ReinforceSampler
+    from .repeat_free import RepeatFreeSampler
 
-    kinds = {"tpe": samplers.TPESampler, "random": samplers.RandomSampler, "nsga2": samplers.NSGAIISampler}
-    kind, known = kinds[require_sampler(name)], distributions(problem.space)
-    return lambda seed: KnownSpaceSampler(kind(seed=seed), known)
+    space, known = problem.space, distributions(problem.space)
+    kinds: dict[str, Callable[[int], BaseSampler]] = {
+        "tpe": lambda seed: KnownSpaceSampler(samplers.TPESampler(seed=seed), known),
+        "gp": lambda seed: RepeatFreeSampler(samplers.GPSampler(seed=seed), space, seed=seed),
+        "nsga2": lambda seed: KnownSpaceSampler(samplers.NSGAIISampler(seed=seed), known),
+        "evolution": lambda seed: EvolutionSampler(space, seed=seed),
+        "reinforce": lambda seed: ReinforceSampler(space, seed=seed),
+        "random": lambda seed: RandomSearchSampler(space, seed=seed),
+    }
+    return kinds[require_sampler(name)]
