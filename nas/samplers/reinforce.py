@@ -26,8 +26,8 @@ _NEVER = -1e6
 
 
 # Chosen on the two surrogate beds of Accel-NASBench (28 choices), 24 to 30 seeds of 200 trainings each, among steps of
-# 0.05 to 0.8, memories of 0.5 to 0.98, entropies of 0 to 0.3, and Adam (0.02 to 0.2) instead of the plain step. The gap to
-# the best reward after 20, 50, 100 and 200 trainings, from 60 other seeds with the backbone first, in percent:
+# 0.05 to 0.8, memories of 0.5 to 0.98, entropies of 0 to 0.3, and Adam (0.02 to 0.2) instead of the plain step. The gap
+# to the best reward after 20, 50, 100 and 200 trainings, from 60 other seeds with the backbone first, in percent:
 #   step 0.5, memory 0.8, entropy 0.1    trees 3.0, 2.1, 1.1, 0.40    networks 2.5, 1.8, 0.9, 0.31
 #   step 0.1, memory 0.95, no entropy    trees 3.1, 2.8, 2.1, 1.1     networks 2.6, 2.4, 1.7, 0.8
 # The best of Adam has 1.4 and 0.6 after 100 and 200 on trees. Steps of 0.3 to 0.8 are level, under seed noise, too;
