@@ -8,8 +8,7 @@ import typer
 
 from experiments.bench.options import Quick
 
-DEFAULT_BEDS = "trees,network"
-QUICK_BEDS = "network"
+DEFAULT_BEDS, QUICK_BEDS = ("trees", "network"), ("network",)
 QUICK_SEEDS, QUICK_TRIALS = 3, 50
 OUT = Path("nas-bench-samplers")
 
@@ -20,9 +19,11 @@ def main(
         typer.Option(help="Accel-NASBench's file or its folder; by default in the folder that NAS_DATA_DIR names."),
     ] = None,
     run: Annotated[
-        Path | None, typer.Option(help="A run directory: adds the bed 'run', where its architectures alone can be had.")
+        Path | None, typer.Option(help="A run directory: a bed where the architectures it has judged are all there is.")
     ] = None,
-    beds: Annotated[str | None, typer.Option(help=f"Comma-separated; {DEFAULT_BEDS} by default.")] = None,
+    beds: Annotated[
+        str | None, typer.Option(help="Comma-separated; trees,network by default, or the run alone.")
+    ] = None,
     samplers: Annotated[str | None, typer.Option(help="Comma-separated; all of the product by default.")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Games of each sampler on each bed, 30 by default.")] = None,
     trials: Annotated[int | None, typer.Option(min=2, help="Trainings of a game, 200 by default.")] = None,
@@ -50,7 +51,7 @@ def main(
         plan = make_plan(
             data=data,
             run=run,
-            beds=_names(beds or (QUICK_BEDS if quick else DEFAULT_BEDS)),
+            beds=_names(beds) if beds else () if run else QUICK_BEDS if quick else DEFAULT_BEDS,
             samplers=_names(samplers) if samplers else None,
             seeds=seeds or (QUICK_SEEDS if quick else 30),
             trials=trials or (QUICK_TRIALS if quick else 200),

@@ -15,7 +15,7 @@ from nas.samplers import SAMPLER_NAMES
 from search_spaces.messages import did_you_mean
 
 from .final_choice import FINAL_CHOICES
-from .games import REWARD, RUN_BED, BedSource, GamesFile, Match, load_bed, load_benchmark, play_all
+from .games import REWARD, BedSource, GamesFile, Match, load_bed, load_benchmark, play_all
 from .pareto import WORST_ACCURACY, WORST_PARAMS, WORST_STEP_TIME, long_run_volume
 from .players import require_player
 from .report import render
@@ -65,16 +65,11 @@ def make_plan(
         ValueError: In one line, if a bed, a sampler or a rule is unknown, or data is missing.
     """
     source = BedSource(data=data, run=run)
-    beds = tuple(dict.fromkeys([*beds, *([RUN_BED] if run is not None else [])]))
+    beds = tuple(dict.fromkeys([*map(_require_bed, beds), *([source.run_bed] if source.run_bed else [])]))
     available = tuple(name for name in SAMPLER_NAMES if not pareto or name in PARETO_SAMPLERS)
     chosen = tuple(map(require_player, samplers)) if samplers else available
     if final_choice not in FINAL_CHOICES:
         raise ValueError(f"unknown final choice {final_choice!r}; {did_you_mean(final_choice, list(FINAL_CHOICES))}")
-    for name in beds:
-        if name not in (*BED_NAMES, RUN_BED):
-            raise ValueError(f"no bed {name!r}; {did_you_mean(name, (*BED_NAMES, RUN_BED))}")
-        if pareto and name != RUN_BED and not name.startswith(("network", "trees")):
-            raise ValueError(f"Pareto searches need a bed with a surrogate, got {name!r}")
     matches = tuple(
         Match(
             bed=bed, objectives=objectives, noise=noise, batch=batch, final_choice=final_choice, sampler=sampler,
@@ -86,9 +81,16 @@ def make_plan(
         for sampler in chosen
     )  # fmt: skip
     with Console(stderr=True).status("preparing the beds"):
-        for name in beds:
-            load_bed(source, name)
+        loaded = [load_bed(source, name) for name in beds]
+    if pareto and (bare := [bed.name for bed in loaded if bed.pool is not None]):
+        raise ValueError(f"Pareto searches need a bed with a surrogate, got {bare[0]!r}")
     return Plan(source=source, matches=matches, trials=trials, jobs=jobs, out=out)
+
+
+def _require_bed(name: str) -> str:
+    if name not in BED_NAMES:
+        raise ValueError(f"no bed {name!r}; {did_you_mean(name, BED_NAMES)}")
+    return name
 
 
 def run_benchmark(plan: Plan) -> None:
@@ -105,7 +107,8 @@ def run_benchmark(plan: Plan) -> None:
             file.append(rows)
             progress.advance(task)
     found = [contest for contest in contests(file.read()) if contest.bed in plan.beds]
-    volumes = _volumes(plan, found)
+    with Console(stderr=True).status("fronts of long runs"):
+        volumes = _volumes(plan, found)
     for contest in found:
         for sheet in sheets_of(contest, volumes):
             console.print(sheet.on_console())
@@ -139,7 +142,7 @@ def _volumes(plan: Plan, found: Sequence[Contest]) -> Volumes:
 def _notes(plan: Plan, found: Sequence[Contest]) -> Iterator[str]:
     """What the beds are, and what they can tell apart."""
     yield "Every game starts from the backbone; a member that is proposed again costs no training."
-    if any(bed != RUN_BED for bed in plan.beds):
+    if set(plan.beds) & set(BED_NAMES):
         benchmark = load_benchmark(plan.source.data)
         tau, resolution = benchmark.surrogates.tau, benchmark.resolution()
         yield (

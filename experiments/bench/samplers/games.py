@@ -27,7 +27,6 @@ from .pareto import gains, hypervolumes
 from .players import Player, make_player
 
 REWARD = "reward"
-RUN_BED = "run"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +85,12 @@ class BedSource:
     data: Path | None = None
     """The benchmark's file."""
     run: Path | None = None
-    """A run directory, for the bed called "run"."""
+    """A run directory, which is a bed of its own."""
+
+    @property
+    def run_bed(self) -> str | None:
+        """The name of that bed."""
+        return None if self.run is None else f"run:{self.run.resolve().name}"
 
 
 @cache
@@ -102,11 +106,9 @@ def load_bed(source: BedSource, name: str) -> Bed:
     Raises:
         ValueError: If there is no such bed, or what it is made from is missing.
     """
-    if name != RUN_BED:
-        return load_benchmark(source.data).bed(name)
-    if source.run is None:
-        raise ValueError(f"the bed {RUN_BED!r} needs a run directory, got none")
-    return bed_of_rows(RUN_BED, f"what {source.run.name} has trained", rows_of_run(source.run))
+    if source.run is not None and name == source.run_bed:
+        return bed_of_rows(name, f"what the run {source.run} has trained", rows_of_run(source.run))
+    return load_benchmark(source.data).bed(name)
 
 
 def play_match(source: BedSource, match: Match, budget: int) -> list[Row]:

@@ -1,5 +1,6 @@
 """Searches with several objectives: the volume that a front dominates, relative to that of a long run."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ from numpy.typing import NDArray
 
 from experiments.accel_nasbench.bed import Bed
 from experiments.accel_nasbench.cache import kept
-from experiments.accel_nasbench.local_search import find_optimum
+from experiments.accel_nasbench.local_search import find_optimum, one_exchanges, two_exchanges
 from proxies.costs import CostArrays, Encoded
 
 WORST_ACCURACY = 0.55
@@ -15,9 +16,8 @@ WORST_STEP_TIME = 3.0
 """Times the backbone's."""
 WORST_PARAMS = 2.0
 """Times the backbone's."""
-_STEPS = 12
-"""Of each weight in the long run."""
-_RESTARTS = 3
+_STEPS = {2: 100, 3: 12}
+"""Of each weight in the long run, by the number of objectives."""
 
 Gains = NDArray[np.float64]
 """How far members are better than the reference point, as logarithms, (N, number of objectives)."""
@@ -84,41 +84,52 @@ def long_run_volume(bed: Bed, objectives: tuple[str, ...], folder: Path, key: st
         folder: Where it is kept.
         key: Of what the bed was made from.
     """
-    path = folder / f"volume-{bed.name}-{'-'.join(objectives)}-{_STEPS}x{_RESTARTS}-{key}.npz"
+    path = folder / f"volume-{bed.name}-{'-'.join(objectives)}-{_STEPS[len(objectives)]}-{key}.npz"
     return float(kept(path, lambda: {"volume": np.array(hypervolume(long_run_front(bed, objectives)))})["volume"])
 
 
 def long_run_front(bed: Bed, objectives: tuple[str, ...]) -> Gains:
-    """The best of every member met while many weighted sums of the objectives are climbed."""
+    """The best among the ends of many climbs of weighted sums of the objectives, and among the members around them."""
     num_values = [len(values) for values in bed.space.choices.values()]
-    front = np.empty((0, len(objectives)))
 
-    def climb(weights: NDArray[np.float64], seed: int) -> None:
-        nonlocal front
+    def gains_of(members: Encoded) -> Gains:
+        return gains(bed, bed.accuracy(members), bed.costs(members), objectives)
 
-        def weighted(members: Encoded) -> NDArray[np.float64]:
-            nonlocal front
-            found = gains(bed, bed.accuracy(members), bed.costs(members), objectives)
-            front = non_dominated(np.vstack([front, found]))
-            return found @ weights
-
-        find_optimum(weighted, num_values, restarts=_RESTARTS, seed=seed)
-
-    # Accuracy spans a tenth of what the costs span.
-    steps = np.geomspace(0.003, 1.0, _STEPS)
+    # Costs span many times what accuracy spans.
+    steps = np.geomspace(0.003, 1.0, _STEPS[len(objectives)])
     grids = np.meshgrid(*([steps] * (len(objectives) - 1)))
-    for seed, row in enumerate(np.stack([grid.ravel() for grid in grids], axis=1)):
-        climb(np.array([1.0, *row]), seed)
+    front = np.empty((0, len(objectives)))
+    for seed, of_costs in enumerate(np.stack([grid.ravel() for grid in grids], axis=1)):
+        end = _climb(gains_of, np.array([1.0, *of_costs]), num_values, seed)
+        around = np.vstack([end, one_exchanges(end, num_values), two_exchanges(end, num_values)])
+        front = merged(front, gains_of(around))
     return front
 
 
-def non_dominated(points: Gains) -> Gains:
-    """The points that no other is at least as good as in everything, sorted by the first objective."""
-    ordered = points[np.lexsort(-points.T[::-1])]
-    kept_points: list[NDArray[np.float64]] = []
-    front = np.empty((0, points.shape[1]))
-    for point in ordered:
-        if not (front >= point).all(axis=1).any():
-            kept_points.append(point)
-            front = np.array(kept_points)
-    return front
+def _climb(
+    gains_of: Callable[[Encoded], Gains], weights: NDArray[np.float64], num_values: Sequence[int], seed: int
+) -> NDArray[np.int64]:
+    found = find_optimum(lambda members: gains_of(members) @ weights, num_values, restarts=1, seed=seed)
+    return np.array(found.places)
+
+
+def merged(front: Gains, found: Gains) -> Gains:
+    """What no other point of a front and of what was found is better than.
+
+    Args:
+        front: No point of it is better than another.
+        found: Any points.
+    """
+    found = np.unique(found, axis=0)
+    found = found[~_is_beaten(found, front)]
+    found = found[_counts_at_least(found, found) == 1]  # itself alone
+    return np.vstack([front[~_is_beaten(front, found)], found])
+
+
+def _is_beaten(points: Gains, by: Gains) -> NDArray[np.bool_]:
+    return _counts_at_least(points, by) > 0
+
+
+def _counts_at_least(points: Gains, others: Gains) -> NDArray[np.int64]:
+    """How many others are at least as good in everything."""
+    return np.asarray((others[None] >= points[:, None]).all(axis=2).sum(axis=1))

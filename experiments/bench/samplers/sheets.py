@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from rich.console import Group, RenderableType
 from rich.table import Table
 
 from nas.report.markup import Markup, element, join, table
@@ -36,15 +37,15 @@ class Sheet:
     rows: Mapping[str, Sequence[str]]
     """By sampler."""
 
-    def on_console(self) -> Table:
+    def on_console(self) -> RenderableType:
         """For a terminal."""
-        drawn = Table(title=self.title, title_justify="left")
+        drawn = Table()
         drawn.add_column("sampler")
         for header in self.headers:
             drawn.add_column(header, justify="right")
         for sampler, cells in self.rows.items():
             drawn.add_row(sampler, *cells)
-        return drawn
+        return Group("", self.title, drawn)
 
     def on_page(self) -> Markup:
         """For the report."""

@@ -75,9 +75,9 @@ class Contest:
 
     @property
     def budgets(self) -> tuple[int, ...]:
-        """The numbers of trainings that somebody has reached; the last there is, if none."""
+        """The numbers of trainings at which games are compared: `BUDGETS` as far as they go, and the last."""
         longest = max(each.trainings for each in self.standings)
-        return tuple(budget for budget in BUDGETS if budget <= longest) or (longest,)
+        return (*(budget for budget in BUDGETS if budget < longest), longest)
 
 
 CONTEST = ["bed", "objectives", "noise", "batch", "final_choice"]
