@@ -260,7 +260,7 @@ class StudyLoop:
             space=self._space,
             seed=self._config.seed,
             reward=self._reward,
-            costs=self._costs.over(self._space) if self._costs else None,
+            costs=(self._costs or self._memory_model).over(self._space),
             objectives=self._config.objectives,
         )
         return make_sampler(self._config.sampler, problem)

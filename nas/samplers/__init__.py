@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from .problem import Problem
 
-SAMPLER_NAMES = ("tpe", "gp", "nsga2", "evolution", "reinforce", "random")
+SAMPLER_NAMES = ("known-cost", "tpe", "gp", "nsga2", "evolution", "reinforce", "random")
 
 
 def require_sampler(name: str) -> str:
@@ -40,12 +40,16 @@ def make_sampler(name: str, problem: "Problem") -> "Callable[[int], BaseSampler]
 
     from ..trials import distributions
     from .evolution import EvolutionSampler
+    from .known_cost import Knowledge, KnownCostSampler
     from .known_space import KnownSpaceSampler
     from .random_search import RandomSearchSampler
     from .reinforce import ReinforceSampler
     from .repeat_free import RepeatFreeSampler
 
     space, known = problem.space, distributions(problem.space)
+    if name == "known-cost":
+        knowledge = Knowledge(problem)
+        return lambda seed: KnownCostSampler(knowledge, seed=seed)
     kinds: dict[str, Callable[[int], BaseSampler]] = {
         "tpe": lambda seed: KnownSpaceSampler(samplers.TPESampler(seed=seed), known),
         "gp": lambda seed: RepeatFreeSampler(samplers.GPSampler(seed=seed), space, seed=seed),

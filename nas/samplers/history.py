@@ -46,6 +46,16 @@ class Members:
                 chosen[ratio] = 0
         return tuple(chosen)
 
+    def canonical_rows(self, encoded: NDArray[np.integer]) -> NDArray[np.integer]:
+        """As `canonical`, of many members at once, (N, number of choices)."""
+        rows = encoded.copy()
+        for ratio, block, fused in self._open_ratios:
+            if block is None:
+                rows[:, ratio] = 0
+            else:
+                rows[rows[:, block] == fused, ratio] = 0
+        return rows
+
     def params(self, places: Sequence[int]) -> dict[str, Value]:
         """The parameters at these places."""
         chosen = zip(self.space.choices.items(), places, strict=True)
@@ -81,26 +91,46 @@ class Verdicts:
 
     members: NDArray[np.int64]
     """(N, number of choices)"""
-    scores: NDArray[np.float64]
-    """Higher is better, (N,); -inf for what is infeasible."""
+    values: NDArray[np.float64]
+    """As told, in the order of the objectives, (N, number of objectives); nan for what is infeasible."""
+    signs: NDArray[np.float64]
+    """1 for each objective that is maximised, -1 for each that is minimised."""
+
+    @property
+    def is_feasible(self) -> NDArray[np.bool_]:
+        """(N,)"""
+        return np.asarray(np.isfinite(self.values).all(axis=1))
+
+    @property
+    def scores(self) -> NDArray[np.float64]:
+        """Of the first objective: higher is better, (N,); -inf for what is infeasible."""
+        return np.nan_to_num(self.signs[0] * self.values[:, 0], nan=-np.inf)
 
 
 def read_verdicts(study: Study, members: Members) -> Verdicts:
-    """What was judged in a study with one objective, whichever its direction; attempts that died say nothing."""
-    sign = -1.0 if study.direction is StudyDirection.MINIMIZE else 1.0
-    scores: dict[Places, float] = {}
+    """What was judged in a study; attempts that died say nothing."""
+    signs = np.array([-1.0 if direction is StudyDirection.MINIMIZE else 1.0 for direction in study.directions])
+    values: dict[Places, Sequence[float]] = {}
     for trial in sorted(study.get_trials(deepcopy=False, states=_FINISHED), key=_finished):
         places = members.encode(trial.params)
         # What is proposed again gets the verdict it has already.
-        if places is not None and places not in scores:
-            scores[places] = -np.inf if trial.state is TrialState.PRUNED else sign * trial.values[0]
-    rows = np.array(list(scores), dtype=np.int64).reshape(len(scores), len(members.sizes))
-    return Verdicts(members=rows, scores=np.array(list(scores.values()), dtype=np.float64))
+        if places is not None and places not in values:
+            values[places] = [np.nan] * len(signs) if trial.state is TrialState.PRUNED else trial.values
+    rows = np.array(list(values), dtype=np.int64).reshape(len(values), len(members.sizes))
+    told = np.array(list(values.values()), dtype=np.float64).reshape(len(values), len(signs))
+    return Verdicts(members=rows, values=told, signs=signs)
 
 
 def _finished(trial: FrozenTrial) -> tuple[object, int]:
     """By number where two verdicts fell into the same tick of the clock."""
     return trial.datetime_complete, trial.number
+
+
+def read_running(study: Study, members: Members) -> NDArray[np.int64]:
+    """The members that are being judged, (N, number of choices)."""
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    found = {places for trial in running if (places := members.encode(trial.params)) is not None}
+    return np.array(sorted(found), dtype=np.int64).reshape(len(found), len(members.sizes))
 
 
 def read_known(study: Study, members: Members) -> frozenset[Places]:

@@ -1,12 +1,29 @@
 """What a sampler may know of a search before anything is trained."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from proxies.costs import MemberCosts
+import numpy as np
+from numpy.typing import NDArray
+
+from proxies.costs import Encoded, MemberCosts
 from search_spaces.space import SearchSpace
 
 from ..reward import Reward
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EarlierRun:
+    """What another search of the same space found out, on other images or another device maybe."""
+
+    members: Encoded
+    """(N, number of choices)"""
+    accuracies: NDArray[np.float64]
+    """Fractions, (N,)."""
+
+
+def allow_all(encoded: Encoded) -> NDArray[np.bool_]:
+    return np.ones(len(encoded), dtype=np.bool_)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +34,12 @@ class Problem:
     seed: int
     """Of the search: what all its proposals share."""
     reward: Reward
-    costs: MemberCosts | None
-    """None until the step-time table is there."""
+    costs: MemberCosts
+    """Without step times while there is no table, or where they are measured."""
     objectives: Sequence[str] = ()
     """Empty: the reward is maximised; else "accuracy", "step_time", "params", as they come."""
+    allowed: Callable[[Encoded], NDArray[np.bool_]] = allow_all
+    """Which members keep the limits that are known beforehand, (N,)."""
+    fits: Callable[[Encoded], NDArray[np.bool_]] = allow_all
+    """Which members fit into memory, (N,); slower to tell, so only a few are asked about."""
+    earlier: Sequence[EarlierRun] = ()

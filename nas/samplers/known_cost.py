@@ -1,0 +1,232 @@
+"""Searches a reward whose cheap factors are known: accuracy alone is modelled, step time and parameters are exact.
+
+A reward A · c(x) is searched as c(x) times a guess: log A is a Gaussian process, log c(x) is added to its mean, and the
+member whose reward is expected to improve on the best by most is proposed. Step time and parameters cost microseconds
+for a member, so every candidate is judged by its own, and known limits are kept exactly.
+"""
+
+from collections.abc import Iterator
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna import Study
+from optuna.trial import FrozenTrial
+
+from proxies.costs import Encoded
+
+from .accuracy_model import AccuracyModel, Trained, fit_covariance
+from .acquisition import log_expected_improvement
+from .descriptors import Descriptor
+from .design import Design
+from .feasibility import Feasibility
+from .front import Front
+from .gaussian_process import Hyperparameters
+from .history import Members, Places, Verdicts, read_running, read_verdicts
+from .member_sampler import MemberSampler
+from .neighbourhood import Neighbourhood, keys
+from .problem import Problem
+
+Array = NDArray[np.float64]
+
+DESIGN_SIZE = 4
+"""Results, the backbone's among them, before a model is believed; the design goes on until they are there."""
+_FITTED_EACH_TIME = 40
+"""Results up to which the covariance is fitted at each proposal."""
+_GROWTH = 20
+"""Beyond, it is fitted when results have grown by a twentieth, and by four at least."""
+_GROWTH_LEAST = 4
+_DRAWS = 10_000
+_RANDOM_STARTS = 500
+_BEST_STARTS = 5
+_MOST_EARLIER = 300
+"""Results of an earlier run that are used."""
+_LEAST = 1e-6
+"""Stands for an accuracy of 0, which has no logarithm."""
+
+
+class Knowledge:
+    """What all proposals of one search share: what follows from the problem alone, and fits worth keeping."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.members = Members(problem.space)
+        self.neighbourhood = Neighbourhood(self.members)
+        self.describe = Descriptor(problem.space, problem.costs)
+        self.backbone = np.array([problem.space.encode(problem.space.backbone)])
+        self._fitted: tuple[tuple[bytes, ...], Hyperparameters] | None = None
+
+    @cached_property
+    def design(self) -> Design:
+        problem = self.problem
+        return Design(self.members, self.neighbourhood, problem.reward, problem.costs, problem.seed)
+
+    @cached_property
+    def earlier(self) -> list[Trained]:
+        """Of each earlier run the best results and some of the others."""
+        return [_most_telling(run.members, np.log(np.maximum(run.accuracies, _LEAST))) for run in self.problem.earlier]
+
+    def log_factor(self, encoded: Encoded) -> Array:
+        """Logarithm of what accuracy is multiplied by, as far as it is known, (N,)."""
+        reward, costs = self.problem.reward, self.problem.costs(encoded)
+        factor = reward.v * np.log(costs.params / reward.params_ref)
+        if costs.step_time_s is None:
+            return np.asarray(factor)
+        return np.asarray(factor + reward.w * np.log(costs.step_time_s / reward.step_time_ref_s))
+
+    def log_accuracies(self, members: Encoded, values: Array) -> Array:
+        """What the model is to explain, of members with their values as the study has them, (N,).
+
+        The logarithm of accuracy; times the unknown factor of the reward where step times are measured.
+        """
+        objectives = self.problem.objectives
+        if objectives:
+            return np.log(np.maximum(values[:, list(objectives).index("accuracy")], _LEAST))
+        return np.log(np.maximum(values[:, 0], _LEAST)) - self.log_factor(members)
+
+    def log_costs(self, encoded: Encoded) -> Array:
+        """Logarithms of the costs among the objectives, (N, 1 or 2)."""
+        costs = self.problem.costs(encoded)
+        found = {"step_time": costs.step_time_s, "params": costs.params}
+        columns = [found[name] for name in self.problem.objectives if name != "accuracy"]
+        return np.log(np.stack([column for column in columns if column is not None], axis=1))
+
+    def is_enough(self, verdicts: Verdicts) -> bool:
+        """Whether so much is known that a model tells more than a design."""
+        known = int(verdicts.is_feasible.sum()) + sum(len(run.logs) for run in self.earlier)
+        return known >= DESIGN_SIZE
+
+    def random_allowed(self, rng: np.random.Generator) -> Encoded:
+        """Random members within the known limits, as many as are found in so many draws."""
+        drawn = self.neighbourhood.random(_DRAWS, rng)
+        return drawn[self.problem.allowed(drawn)][:_RANDOM_STARTS]
+
+    def covariance_after(self, trained: Trained) -> Hyperparameters:
+        """The covariance fitted to the results up to the last milestone.
+
+        It depends on these alone, so that a search that was killed goes on as if nothing had happened.
+        """
+        count = _milestone(len(trained.logs))
+        used = Trained(trained.members[:count], trained.logs[:count])
+        key = tuple(keys(used.members))
+        if self._fitted is None or self._fitted[0] != key:
+            self._fitted = key, fit_covariance(self.describe, used, self.earlier)
+        return self._fitted[1]
+
+
+class Belief:
+    """What is believed after some verdicts, and what each member promises."""
+
+    def __init__(self, knowledge: Knowledge, verdicts: Verdicts, running: Encoded | None = None) -> None:
+        """
+        Args:
+            knowledge: Of the search.
+            verdicts: Of judged members.
+            running: Members that are being judged; they are taken to come out as expected.
+        """
+        self._knowledge = knowledge
+        self._judged, self.trained = verdicts.members, verdicts.members[verdicts.is_feasible]
+        self.running = verdicts.members[:0] if running is None else running
+        logs = knowledge.log_accuracies(self.trained, verdicts.values[verdicts.is_feasible])
+        trained = Trained.of(self.trained, logs)
+        self.model = AccuracyModel(
+            knowledge.describe, trained, knowledge.earlier, knowledge.covariance_after(trained)
+        ).imagining(self.running)
+        self._feasibility = Feasibility(knowledge.describe, verdicts.members, verdicts.is_feasible)
+
+    @cached_property
+    def best(self) -> float:
+        """Logarithm of the best reward among members that were trained, or run, as it is believed to be."""
+        return float(self.log_rewards(self._seen)[0].max(initial=-np.inf))
+
+    def log_rewards(self, encoded: Encoded) -> tuple[Array, Array]:
+        """Mean and standard deviation of log-rewards, (N,) each."""
+        mean, deviation = self.model(encoded)
+        return mean + self._knowledge.log_factor(encoded), deviation
+
+    def promise(self, encoded: Encoded) -> Array:
+        """Logarithm of the expected improvement, (N,); -inf beyond a known limit."""
+        scores = np.full(len(encoded), -np.inf)
+        allowed = self._knowledge.problem.allowed(encoded)
+        if allowed.any():
+            inside = encoded[allowed]
+            scores[allowed] = self._log_gain(inside) + self._feasibility.log_probability(inside)
+        return scores
+
+    def most_promising(self, rng: np.random.Generator) -> Encoded:
+        """Members that were neither judged nor are running, the most promising first."""
+        moves = self._knowledge.neighbourhood
+        order = np.argsort(-self.log_rewards(self.trained)[0], kind="stable")[:_BEST_STARTS]
+        centres = np.concatenate([self.trained[order], self._knowledge.backbone])
+        start = np.concatenate([self._knowledge.random_allowed(rng), centres, moves.exchanges(centres)])
+        found = moves.climb(start, self.promise, rng, known=keys(np.concatenate([self._judged, self.running])))
+        return found[np.isfinite(self.promise(found))]
+
+    @cached_property
+    def _seen(self) -> Encoded:
+        return np.concatenate([self.trained, self.running])
+
+    def _log_gain(self, encoded: Encoded) -> Array:
+        if self._front is None:
+            return log_expected_improvement(*self.log_rewards(encoded), self.best)
+        return self._front.log_expected_gain(*self.model(encoded), self._knowledge.log_costs(encoded))
+
+    @cached_property
+    def _front(self) -> Front | None:
+        """What is reached already, where several objectives are searched."""
+        if not self._knowledge.problem.objectives:
+            return None
+        return Front(self.model(self._seen)[0], self._knowledge.log_costs(self._seen))
+
+
+class KnownCostSampler(MemberSampler):
+    """Proposes the member that is expected to improve most on what is known, from the study and the seed alone.
+
+    Members that are being judged count as if they had come out as expected, so that parallel proposals differ
+    (Ginsbourger et al. 2010, "Kriging is well-suited to parallelize optimization").
+    """
+
+    def __init__(self, knowledge: Knowledge, *, seed: int) -> None:
+        """
+        Args:
+            knowledge: Of the search, shared by its proposals.
+            seed: Of the proposal.
+        """
+        super().__init__(knowledge.problem.space, seed=seed)
+        self._knowledge = knowledge
+
+    def proposals(self, study: Study, trial: FrozenTrial, rng: np.random.Generator) -> Iterator[Places]:
+        """What is proposed, the best first."""
+        verdicts, running = read_verdicts(study, self._members), read_running(study, self._members)
+        for places in self._fitting(self._ranking(verdicts, running, rng)):
+            yield tuple(places.tolist())
+
+    def _ranking(self, verdicts: Verdicts, running: Encoded, rng: np.random.Generator) -> Encoded:
+        if self._knowledge.is_enough(verdicts):
+            return Belief(self._knowledge, verdicts, running).most_promising(rng)
+        return self._knowledge.design.ranking(np.concatenate([verdicts.members, running]))
+
+    def _fitting(self, ranked: Encoded) -> Iterator[Encoded]:
+        """Those within the limits, asked for one by one since memory takes a while."""
+        problem = self._knowledge.problem
+        for place in np.flatnonzero(problem.allowed(ranked)):
+            if problem.fits(ranked[[place]])[0]:
+                yield ranked[place]
+
+
+def _milestone(count: int) -> int:
+    """The last number of results, up to this one, at which the covariance is fitted."""
+    reached = min(count, _FITTED_EACH_TIME)
+    while (following := reached + max(_GROWTH_LEAST, reached // _GROWTH)) <= count:
+        reached = following
+    return reached
+
+
+def _most_telling(members: Encoded, logs: Array) -> Trained:
+    """At most so many results of an earlier run: the better half of those the best, the others spread over the rest."""
+    order = np.argsort(-logs, kind="stable")
+    half = _MOST_EARLIER // 2
+    if len(order) > _MOST_EARLIER:
+        rest = np.linspace(half, len(order) - 1, _MOST_EARLIER - half).round().astype(np.int64)
+        order = np.concatenate([order[:half], order[rest]])
+    return Trained.of(members[order], logs[order])
