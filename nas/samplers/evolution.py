@@ -8,7 +8,7 @@ from optuna.trial import FrozenTrial
 
 from search_spaces.space import SearchSpace
 
-from .history import Places, Verdicts, read_verdicts
+from .history import Places, read_verdicts
 from .member_sampler import MemberSampler
 
 
@@ -38,10 +38,8 @@ class EvolutionSampler(MemberSampler):
     def proposals(self, study: Study, trial: FrozenTrial, rng: np.random.Generator) -> Iterator[Places]:
         """Children, once there is a population."""
         verdicts = read_verdicts(study, self._members)
-        while len(verdicts.scores) >= self._population:
-            yield self._members.neighbour(self._parent(verdicts, rng), rng)
-
-    def _parent(self, verdicts: Verdicts, rng: np.random.Generator) -> Places:
-        drawn = len(verdicts.scores) - 1 - rng.integers(self._population, size=self._tournament)
-        best = drawn[np.argmax(verdicts.scores[drawn])]
-        return tuple(verdicts.members[best].tolist())
+        members, scores = verdicts.members[-self._population :], verdicts.scores[-self._population :]
+        while len(members) == self._population:
+            drawn = rng.integers(self._population, size=self._tournament)
+            parent = members[drawn[np.argmax(scores[drawn])]]
+            yield self._members.neighbour(tuple(parent.tolist()), rng)

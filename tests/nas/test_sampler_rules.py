@@ -62,6 +62,10 @@ def propose(sampler: MemberSampler, study: optuna.Study, space: Any = LARGE) -> 
     return places
 
 
+def verdicts_of(members: Any, scores: Any) -> Verdicts:
+    return Verdicts(members=members, values=scores[:, None], signs=np.ones(1))
+
+
 def random_params(rng: random.Random, space: Any = LARGE) -> dict[str, Any]:
     return {name: rng.choice(values) for name, values in space.choices.items()}
 
@@ -249,15 +253,13 @@ class TestReinforce:
         rng = np.random.default_rng(0)
         sizes = Members(LARGE).sizes
         rows, scores = rng.integers(sizes, size=(60, len(sizes))), rng.normal(size=60)
-        policies = [
-            learn(Verdicts(members=rows, scores=each), sizes, PolicySettings()) for each in (scores, 0.01 * scores + 7)
-        ]
+        policies = [learn(verdicts_of(rows, each), sizes, PolicySettings()) for each in (scores, 0.01 * scores + 7)]
         np.testing.assert_allclose(*policies, atol=1e-6)
 
     def test_values_that_a_choice_lacks_are_never_drawn(self) -> None:
         rng = np.random.default_rng(1)
         rows, scores = rng.integers([3, 2, 4], size=(300, 3)), rng.normal(size=300)
-        policy = np.exp(log_softmax(learn(Verdicts(members=rows, scores=scores), [3, 2, 4], PolicySettings())))
+        policy = np.exp(log_softmax(learn(verdicts_of(rows, scores), [3, 2, 4], PolicySettings())))
         assert policy[0, 3] == policy[1, 2] == policy[1, 3] == 0
         np.testing.assert_allclose(policy.sum(axis=1), 1)
 

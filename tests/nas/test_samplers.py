@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -59,7 +60,7 @@ def play(
 ) -> optuna.Study:
     """A search up to so many trials, with a fresh sampler for each proposal."""
     study = study or optuna.create_study(direction="maximize")
-    sampler_of = make_sampler(name, problem_of(space))
+    sampler_of = make_sampler(name, replace(problem_of(space), seed=seed))
     for index in range(len(study.trials), trials):
         study.sampler = sampler_of(1000 * seed + index)
         trial = study.ask(distributions(space))
