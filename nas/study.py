@@ -26,7 +26,7 @@ from .pricing import problem_of, target_workload
 from .recovery import INTERRUPTED, deaths, enqueue_owed
 from .reward import Reward
 from .samplers import make_sampler
-from .samplers.problem import Problem
+from .search_problem import search_problem
 from .seeds import derived_seed
 from .trials import (
     Candidate,
@@ -256,13 +256,7 @@ class StudyLoop:
         return self._duplicates_in_a_row >= MAX_DUPLICATES_IN_A_ROW or self.judged >= self._space.size
 
     def _make_sampler(self) -> Callable[[int], BaseSampler]:
-        problem = Problem(
-            space=self._space,
-            seed=self._config.seed,
-            reward=self._reward,
-            costs=(self._costs or self._memory_model).over(self._space),
-            objectives=self._config.objectives,
-        )
+        problem = search_problem(self._config, self._preparation, self._reward, self._costs)
         return make_sampler(self._config.sampler, problem)
 
     def _ask(self) -> tuple[optuna.Trial, Candidate]:
