@@ -14,16 +14,23 @@ the process grows by 10 to 60 % more than PyTorch asks for where freed memory is
 4 % where it is given back. The network is taken as not compiled.
 """
 
-from collections.abc import Iterable, Iterator
-from functools import lru_cache
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache, reduce
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from search_spaces.architecture import MBCONV, Architecture
 from search_spaces.blocks import HEAD, STEM, PlacedBlock, placed_blocks
+from search_spaces.space import SearchSpace
+from search_spaces.space_blocks import stage_lookups
 
 from .complexity import convolutions
 from .execution import PLAIN, ExecutionMode
 from .micro_batches import largest_part
+from .training.config import OptimizerName
+from .workload import Workload
 
 _FLOAT32 = 4
 OPTIMIZERS = {"adamw": (2, 0), "sgd": (1, 0), "nadamw": (2, 3), "rmsproptf": (2, 3), "lamb": (2, 3), "lion": (1, 1)}
@@ -31,6 +38,8 @@ OPTIMIZERS = {"adamw": (2, 0), "sgd": (1, 0), "nadamw": (2, 3), "rmsproptf": (2,
 _LABEL = 8
 _COUNTER = 8
 """Batch normalisation counts its batches."""
+Larger = Callable[[Any, Any], Any]
+"""The larger of two numbers, or of each pair in two arrays."""
 _TILE = 16 * 16
 
 
@@ -50,7 +59,10 @@ class _Setting(NamedTuple):
 
 
 class _Memory(NamedTuple):
-    """Bytes of a piece of a network: a layer, a block, the classifier, or pieces in a row."""
+    """Bytes of a piece of a network: a layer, a block, the classifier, or pieces in a row.
+
+    Of many networks at a time, each is an array, (N,).
+    """
 
     kept: int
     """From its way forward until its way back."""
@@ -75,7 +87,7 @@ def predict_peak_memory(
     mode: ExecutionMode = PLAIN,
     num_classes: int = 1000,
     in_channels: int = 3,
-    optimizer: str = "adamw",
+    optimizer: OptimizerName = "adamw",
     micro_batches: int = 1,
     device_kind: str = "cpu",
 ) -> int:
@@ -99,67 +111,106 @@ def predict_peak_memory(
     Raises:
         ValueError: If the optimizer is unknown, or parts would be too small.
     """
+    work = Workload(
+        resolution=resolution or architecture.resolution,
+        batch_size=batch_size,
+        mode=mode,
+        num_classes=num_classes,
+        in_channels=in_channels,
+        optimizer=_known(optimizer),
+        micro_batches=micro_batches,
+    )
+    setting = _setting(work, device_kind)
+    blocks = placed_blocks(architecture, work.resolution, in_channels=in_channels)
+    pieces = [_block_memory(block, setting) for block in blocks]
+    classifier = _classifier_memory(architecture.head_channels, num_classes, setting)
+    network = _in_a_row([*pieces, classifier], setting, max)
+    return int(_step_memory(network, work, work.resolution_of(architecture), setting, max))
+
+
+def predict_peak_memories(
+    space: SearchSpace, work: Workload, device_kind: str = "cpu"
+) -> Callable[[NDArray[np.integer]], NDArray[np.int64]]:
+    """As `predict_peak_memory`, of many members at a time: encoded (N, number of choices) → bytes, (N,).
+
+    What goes on within a stage follows from its own choices, so it is computed once for each combination of them;
+    stages follow each other as blocks do.
+    """
+    setting = _setting(work, device_kind)
+    fixed = placed_blocks(space.backbone, work.resolution, in_channels=work.in_channels)
+    stem, head = _block_memory(fixed[0], setting), _block_memory(fixed[-1], setting)
+    classifier = _classifier_memory(space.head_channels, work.num_classes, setting)
+    stages = stage_lookups(
+        space,
+        lambda blocks: _in_a_row([_block_memory(block, setting) for block in blocks], setting, max),
+        work.resolution,
+        in_channels=work.in_channels,
+    )
+    resolution = work.resolution_of(space.backbone)
+
+    def predict(encoded: NDArray[np.integer]) -> NDArray[np.int64]:
+        pieces = [_Memory(*stage(encoded).astype(np.int64).T) for stage in stages]
+        network = _in_a_row([stem, *pieces, head, classifier], setting, np.maximum)
+        return np.asarray(_step_memory(network, work, resolution, setting, np.maximum))
+
+    return predict
+
+
+def _known(optimizer: OptimizerName) -> OptimizerName:
     if optimizer not in OPTIMIZERS:
         raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {optimizer!r}")
-    num_states, num_temporary = OPTIMIZERS[optimizer]
-    resolution = resolution or architecture.resolution
-    setting = _setting(largest_part(batch_size, micro_batches), mode, device_kind, piles_up=micro_batches == 1)
-    network = _network_memory(architecture, resolution, num_classes, in_channels, setting)
-    image = in_channels * resolution**2
-    batch = batch_size * (_FLOAT32 * image + _LABEL)
-    # The part at hand, laid out and rounded as the mode wants it.
-    copies = _FLOAT32 * (mode.channels_last and in_channels > 1) + setting.cast_size
-    way_back = setting.num_images * copies * image + network.most
-    update = num_temporary * network.largest + setting.piles_up * network.weights
-    always = (1 + num_states + (not setting.piles_up)) * network.weights + network.statistics
-    return always + batch + max(way_back, update)
+    return optimizer
 
 
-def _setting(num_images: int, mode: ExecutionMode, device_kind: str, *, piles_up: bool) -> _Setting:
-    is_rounded = mode.dtype != "float32"
+def _setting(work: Workload, device_kind: str) -> _Setting:
+    is_rounded = work.mode.dtype != "float32"
     return _Setting(
-        num_images=num_images,
+        num_images=largest_part(work.batch_size, work.micro_batches),
         value_size=2 if is_rounded else _FLOAT32,
         cast_size=2 if is_rounded else 0,
-        channels_last=mode.channels_last,
-        small_maps=mode.small_maps,
+        channels_last=work.mode.channels_last,
+        small_maps=work.mode.small_maps,
         on_cpu=device_kind == "cpu",
-        piles_up=piles_up,
+        piles_up=work.micro_batches == 1,
     )
 
 
-def _network_memory(
-    architecture: Architecture, resolution: int, num_classes: int, in_channels: int, setting: _Setting
-) -> _Memory:
-    blocks = placed_blocks(architecture, resolution, in_channels=in_channels)
-    memories = [_block_memory(block, setting) for block in blocks]
-    classifier = _classifier_memory(architecture.head_channels, num_classes, setting)
-    network = _in_a_row([*memories, classifier], setting)
+def _step_memory(network: _Memory, work: Workload, resolution: int, setting: _Setting, larger: Larger) -> Any:
+    """Most that is held during a whole step, or those of many networks at a time."""
+    num_states, num_temporary = OPTIMIZERS[work.optimizer]
+    image = work.in_channels * resolution**2
+    batch = work.batch_size * (_FLOAT32 * image + _LABEL)
+    # The part at hand, laid out and rounded as the mode wants it.
+    copies = _FLOAT32 * (work.mode.channels_last and work.in_channels > 1) + setting.cast_size
     # The step itself holds the logits until the way back is done.
-    return network._replace(most=network.most + setting.num_images * num_classes * setting.value_size)
+    logits = setting.num_images * work.num_classes * setting.value_size
+    way_back = setting.num_images * copies * image + network.most + logits
+    update = num_temporary * network.largest + setting.piles_up * network.weights
+    always = (1 + num_states + (not setting.piles_up)) * network.weights + network.statistics
+    return always + batch + larger(way_back, update)
 
 
-def _in_a_row(memories: Iterable[_Memory], setting: _Setting) -> _Memory:
-    """Of pieces that are gone through forward, and then back."""
+def _in_a_row(memories: Iterable[_Memory], setting: _Setting, larger: Larger) -> _Memory:
+    """Of pieces that are gone through forward, and then back; a piece may be a row of pieces itself."""
     memories = tuple(memories)
     kept = before = sum(memory.kept for memory in memories)
     gradients = most = 0
     for memory in reversed(memories):
         before -= memory.kept
-        most = max(most, before + memory.most + gradients)
+        most = larger(most, before + memory.most + gradients)
         gradients += setting.piles_up * memory.weights
     return _Memory(
         kept=kept,
         most=most,
         weights=sum(memory.weights for memory in memories),
-        largest=max(memory.largest for memory in memories),
+        largest=reduce(larger, (memory.largest for memory in memories)),
         statistics=sum(memory.statistics for memory in memories),
     )
 
 
 @lru_cache(maxsize=65_536)
 def _block_memory(block: PlacedBlock, setting: _Setting) -> _Memory:
-    return _in_a_row(_layer_memories(block, setting), setting)
+    return _in_a_row(_layer_memories(block, setting), setting, max)
 
 
 def _layer_memories(block: PlacedBlock, setting: _Setting) -> Iterator[_Memory]:

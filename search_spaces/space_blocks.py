@@ -11,6 +11,7 @@ from .blocks import HEAD, PlacedBlock, placed_blocks
 from .space import SearchSpace, Value
 
 BlockCost = Callable[[PlacedBlock], float]
+Lookup = Callable[[NDArray[np.integer]], NDArray[np.float64]]
 
 
 def unplaced(block: PlacedBlock) -> PlacedBlock:
@@ -55,15 +56,7 @@ class BlockSums:
         """
         fixed = placed_blocks(space.backbone, resolution, in_channels=in_channels)
         self._fixed = cost(fixed[0]) + cost(fixed[-1])
-        names = list(space.choices)
-        self._stages: list[tuple[list[int], NDArray[np.float64]]] = []
-        """Columns of a stage's choices, and its cost for each combination of them."""
-        for number, _ in enumerate(space.stages, start=1):
-            columns = [column for column, name in enumerate(names) if name.startswith(f"stage{number}_")]
-            costs = np.empty([len(space.choices[names[column]]) for column in columns])
-            for place, blocks in _variants(space, number, resolution, in_channels):
-                costs[place] = sum(map(cost, blocks))
-            self._stages.append((columns, costs))
+        self._stages = stage_lookups(space, lambda blocks: sum(map(cost, blocks)), resolution, in_channels=in_channels)
 
     def __call__(self, encoded: NDArray[np.integer]) -> NDArray[np.float64]:
         """One sum for each member, (N,).
@@ -72,9 +65,52 @@ class BlockSums:
             encoded: Members as rows of choices, (N, number of choices), see `SearchSpace.encode`.
         """
         total = np.full(len(encoded), self._fixed, dtype=np.float64)
-        for columns, costs in self._stages:
-            total += costs[tuple(encoded[:, column] for column in columns)]
+        for cost_of_stage in self._stages:
+            total += cost_of_stage(encoded)
         return total
+
+
+def stage_lookups(
+    space: SearchSpace,
+    value: Callable[[Sequence[PlacedBlock]], float | Sequence[float]],
+    resolution: int | None = None,
+    *,
+    in_channels: int = 3,
+) -> list[Lookup]:
+    """For each stage, what follows from its blocks: encoded members (N, number of choices) → (N,) or (N, figures).
+
+    Args:
+        space: Whose members.
+        value: One figure of a stage's blocks, or several.
+        resolution: Input size, pixels per side; the space's own by default.
+        in_channels: Channels of the images.
+    """
+    return [_lookup(space, number, value, resolution, in_channels) for number, _ in enumerate(space.stages, start=1)]
+
+
+def _lookup(
+    space: SearchSpace,
+    number: int,
+    value: Callable[[Sequence[PlacedBlock]], float | Sequence[float]],
+    resolution: int | None,
+    in_channels: int,
+) -> Lookup:
+    columns = stage_columns(space, number)
+    places, figures = zip(
+        *((place, value(blocks)) for place, blocks in _variants(space, number, resolution, in_channels)), strict=True
+    )
+    grid = np.array(figures, dtype=np.float64)
+    sizes = [last + 1 for last in places[-1]]  # places are in order
+    table = grid.reshape((*sizes, *grid.shape[1:]))
+    # A stage without choices has one entry for all.
+    return lambda encoded: np.broadcast_to(
+        table[tuple(encoded[:, column] for column in columns)], (len(encoded), *grid.shape[1:])
+    )
+
+
+def stage_columns(space: SearchSpace, number: int) -> list[int]:
+    """Columns of a stage's choices in encoded members; stages count from 1."""
+    return [column for column, name in enumerate(space.choices) if name.startswith(f"stage{number}_")]
 
 
 def _variants(
