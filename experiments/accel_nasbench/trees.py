@@ -1,5 +1,6 @@
 """Numbers of members by boosted trees."""
 
+from functools import cached_property
 from types import ModuleType
 from typing import Any
 
@@ -33,7 +34,11 @@ class Trees:
             text: LightGBM's own model file.
         """
         self.text = text
-        self._booster = _lightgbm().Booster(model_str=text)
+
+    @cached_property
+    def _booster(self) -> Any:
+        # Made when it is needed: importing LightGBM takes a second.
+        return _lightgbm().Booster(model_str=self.text)
 
     def __call__(self, encoded: Encoded) -> NDArray[np.float64]:
         return np.asarray(self._booster.predict(encoded, num_threads=1))

@@ -18,7 +18,7 @@ from experiments.accel_nasbench.local_search import find_optimum, one_exchanges,
 from experiments.accel_nasbench.networks import fit_networks, thermometer_bits
 from experiments.accel_nasbench.row_beds import NearestRow, make_row_bed
 from experiments.accel_nasbench.rows import find_data, mnasnet_space, read_rows
-from experiments.accel_nasbench.run_rows import RunRows, bed_of_rows, read_rows_file, write_rows
+from experiments.accel_nasbench.run_rows import RunRows, bed_of_rows, own_bed, read_rows_file, write_rows
 from experiments.accel_nasbench.stage_times import StageCells, fit_stage_times
 from experiments.accel_nasbench.surrogates import NUM_HELD_OUT, split
 from proxies.complexity import count_params
@@ -258,6 +258,18 @@ class TestBeds:
         taken = {seed: NearestRow(rows, seed).take(np.zeros(8, dtype=int)) for seed in range(20)}
         assert len(set(taken.values())) > 3
         assert taken[3] == NearestRow(rows, 3).take(np.zeros(8, dtype=int))
+
+
+def test_our_own_rows_come_with_the_package() -> None:
+    """Another space than the benchmark's; the rows' parameters are those of networks for ten classes of grey images."""
+    bed = own_bed()
+    assert bed.pool is not None
+    assert len(bed.pool) > 100
+    assert {choice.rpartition("_")[2] for choice in bed.space.choices} >= {"block"}
+    text = bed.space.decode(bed.pool[3].tolist())
+    assert bed.costs(bed.pool[3:4]).params[0] == count_params(text, num_classes=10, in_channels=1)
+    assert 0.5 < bed.accuracy(bed.pool).mean() < 0.95
+    assert tuple(bed.backbone) in {tuple(row) for row in bed.pool.tolist()}
 
 
 def test_seed_noise_is_one_draw_for_each_training() -> None:

@@ -24,7 +24,9 @@ def main(
     beds: Annotated[
         str | None, typer.Option(help="Comma-separated; trees,network by default, or the run alone.")
     ] = None,
-    samplers: Annotated[str | None, typer.Option(help="Comma-separated; all of the product by default.")] = None,
+    samplers: Annotated[
+        str | None, typer.Option(help="Comma-separated; all but gp, which is slow, by default.")
+    ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Games of each sampler on each bed, 30 by default.")] = None,
     trials: Annotated[int | None, typer.Option(min=2, help="Trainings of a game, 200 by default.")] = None,
     noise: Annotated[bool, typer.Option("--noise", help="Accuracies with the spread of training seeds.")] = False,

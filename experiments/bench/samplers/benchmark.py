@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from experiments.accel_nasbench.bed import SEED_NOISE
 from experiments.accel_nasbench.beds import BED_NAMES
 from experiments.accel_nasbench.cache import cache_folder, key_of
+from experiments.accel_nasbench.run_rows import OWN_BED
 from nas.run_directory import write_whole
 from nas.samplers import SAMPLER_NAMES
 from search_spaces.messages import did_you_mean
@@ -25,6 +26,8 @@ from .standings import Contest, contests
 OBJECTIVES = ("accuracy+step_time", "accuracy+step_time+params")
 """Of Pareto searches."""
 PARETO_SAMPLERS = ("known-cost", "nsga2", "tpe")
+SLOW_SAMPLERS = ("gp",)
+"""A second and more for each proposal: they play if they are named."""
 _WIDTH = 160
 """Of tables where they go to a file."""
 
@@ -66,8 +69,8 @@ def make_plan(
     """
     source = BedSource(data=data, run=run)
     beds = tuple(dict.fromkeys([*map(_require_bed, beds), *([source.run_bed] if source.run_bed else [])]))
-    available = tuple(name for name in SAMPLER_NAMES if not pareto or name in PARETO_SAMPLERS)
-    chosen = tuple(map(require_player, samplers)) if samplers else available
+    usual = tuple(name for name in SAMPLER_NAMES if (name in PARETO_SAMPLERS if pareto else name not in SLOW_SAMPLERS))
+    chosen = tuple(map(require_player, samplers)) if samplers else usual
     if final_choice not in FINAL_CHOICES:
         raise ValueError(f"unknown final choice {final_choice!r}; {did_you_mean(final_choice, list(FINAL_CHOICES))}")
     matches = tuple(
@@ -88,8 +91,9 @@ def make_plan(
 
 
 def _require_bed(name: str) -> str:
-    if name not in BED_NAMES:
-        raise ValueError(f"no bed {name!r}; {did_you_mean(name, BED_NAMES)}")
+    known = (*BED_NAMES, OWN_BED)
+    if name not in known:
+        raise ValueError(f"no bed {name!r}; {did_you_mean(name, known)}")
     return name
 
 
@@ -141,7 +145,10 @@ def _volumes(plan: Plan, found: Sequence[Contest]) -> Volumes:
 
 def _notes(plan: Plan, found: Sequence[Contest]) -> Iterator[str]:
     """What the beds are, and what they can tell apart."""
-    yield "Every game starts from the backbone; a member that is proposed again costs no training."
+    yield (
+        "Every game starts from the backbone, or from the row nearest to it where only rows can be trained; an architecture "
+        "that is proposed again costs no training."
+    )
     if set(plan.beds) & set(BED_NAMES):
         benchmark = load_benchmark(plan.source.data)
         tau, resolution = benchmark.surrogates.tau, benchmark.resolution()

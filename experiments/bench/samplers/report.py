@@ -16,6 +16,7 @@ from .standings import Contest, Curves, Standing
 
 FLOOR = 1e-5
 """Gaps below are drawn here: the axis is logarithmic."""
+_TICKS = [mantissa * 10.0**power for power in range(-3, 2) for mantissa in (1, 2, 5)]
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#9a7d0a", "#7f7f7f")
 """Told apart in every colour blindness, on light and dark ground."""
 
@@ -67,7 +68,9 @@ def _gap_panel(contest: Contest) -> Panel:
         for place, standing in enumerate(contest.standings)
         for trace in _curve(standing, 100 * standing.gap, place, floor=100 * FLOOR)
     ]
-    return _panel(contest, traces, axis("gap, %", type="log"))
+    return _panel(
+        contest, traces, axis("gap, %", type="log", tickvals=_TICKS, ticktext=list(map("{:g}".format, _TICKS)))
+    )
 
 
 def _volume_panel(contest: Contest, long_run: float) -> Panel:

@@ -74,7 +74,7 @@ def sheets_of(contest: Contest, volumes: Volumes) -> Iterator[Sheet]:
 def describe(contest: Contest) -> str:
     """Bed and rules in a few words."""
     parts = [f"bed {contest.bed}"]
-    parts += [] if contest.objectives == REWARD else [contest.objectives.replace("+", ", ")]
+    parts += [] if contest.objectives == REWARD else [contest.objectives.replace("+", ", ").replace("_", " ")]
     parts += ["seed noise"] * contest.noise
     parts += [f"{contest.batch} at a time"] * (contest.batch > 1)
     seeds = max(len(standing.seeds) for standing in contest.standings)
