@@ -21,8 +21,8 @@ from .stage_times import fit_stage_times
 
 OWN_BED = "fashion-mnist"
 OWN_FILE = "fashion_mnist.csv"
-"""Random architectures of the EfficientNetV2 space at a quarter of its width and half of its depth, each trained for two
-epochs on a tenth of Fashion-MNIST at 32 pixels; S predicted by a calibrated table of one CPU core."""
+"""Random architectures of the EfficientNetV2 space at a quarter of its width and half of its depth, each trained for
+two epochs on a tenth of Fashion-MNIST at 32 pixels; S predicted by a calibrated table of one CPU core."""
 
 _COLUMNS = ("architecture", "accuracy", "step_time_s")
 

@@ -146,8 +146,8 @@ def _volumes(plan: Plan, found: Sequence[Contest]) -> Volumes:
 def _notes(plan: Plan, found: Sequence[Contest]) -> Iterator[str]:
     """What the beds are, and what they can tell apart."""
     yield (
-        "Every game starts from the backbone, or from the row nearest to it where only rows can be trained; an architecture "
-        "that is proposed again costs no training."
+        "Every game starts from the backbone, or from the row nearest to it where only rows can be trained; an "
+        "architecture that is proposed again costs no training."
     )
     if set(plan.beds) & set(BED_NAMES):
         benchmark = load_benchmark(plan.source.data)
