@@ -70,6 +70,27 @@ class AccuracyModel:
         """Covariance of log-accuracies of members with those of others, (N, M)."""
         return self._spread**2 * self._posterior.between(self._describe(one), self._describe(other))
 
+    def gains(self, encoded: Encoded, over: Encoded) -> tuple[Array, Array]:
+        """Mean and standard deviation of how far log-accuracies lie above that of one member, (N,) each.
+
+        Args:
+            encoded: (N, number of choices)
+            over: The one member, (number of choices,).
+        """
+        both = np.concatenate([over[None], encoded])
+        mean, covariance = self(both)[0], self.between(both, both)
+        variance = np.diag(covariance)[1:] + covariance[0, 0] - 2.0 * covariance[0, 1:]
+        return mean[1:] - mean[0], np.sqrt(np.maximum(variance, 0.0))
+
+    def left_out(self) -> tuple[Array, Array]:
+        """Mean and standard deviation of each trained member's log-accuracy, had it alone not been trained, (N,) each.
+
+        The covariance stays as it was fitted to all, and a training's own noise is not in the deviation.
+        """
+        mean, deviation = self._posterior.left_out()
+        count = len(self._trained.logs)
+        return self._mean + self._spread * mean[:count], self._spread * deviation[:count]
+
     @property
     def noise(self) -> float:
         """Standard deviation of log-accuracy between two trainings of one architecture."""

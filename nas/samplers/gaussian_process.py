@@ -206,7 +206,7 @@ class Posterior:
             points: (N) architectures that were seen; N may be 0.
             targets: (N,), standardised.
         """
-        self.h, self._points = h, points
+        self.h, self._points, self._targets = h, points, targets
         full = covariance(h, points, points)
         full.flat[:: len(points) + 1] += h.noise + _JITTER
         self._factor = cholesky(full, lower=True, check_finite=False)
@@ -222,6 +222,17 @@ class Posterior:
         """Covariance of architectures with others, without noise, (N, M)."""
         (_, explained), (_, explained_other) = self._seen_from(one), self._seen_from(other)
         return covariance(self.h, one, other) - explained.T @ explained_other
+
+    def left_out(self) -> tuple[Array, Array]:
+        """Mean and standard deviation, without noise, of each seen architecture, had it alone not been seen, (N,) each.
+
+        The parameters stay as they are (Rasmussen and Williams 2006, "Gaussian Processes for Machine Learning",
+        section 5.4.2).
+        """
+        lower, _ = dpotri(self._factor, lower=1)
+        variances = 1.0 / np.diag(lower)
+        left = variances - self.h.noise - _JITTER
+        return self._targets - variances * self._alpha, np.sqrt(np.maximum(left, _JITTER**2))
 
     def _seen_from(self, points: Points) -> tuple[Array, Array]:
         """The covariance with what was seen, and its part that explains the points, (N, M) each."""
