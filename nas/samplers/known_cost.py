@@ -23,6 +23,7 @@ from .feasibility import Feasibility
 from .front import Front
 from .gaussian_process import Hyperparameters
 from .history import Members, Places, Verdicts, read_running, read_verdicts
+from .limited_members import LimitedMembers
 from .member_sampler import MemberSampler
 from .neighbourhood import Neighbourhood, keys
 from .problem import Problem
@@ -36,7 +37,6 @@ _FITTED_EACH_TIME = 40
 _GROWTH = 20
 """Beyond, it is fitted when results have grown by a twentieth, and by four at least."""
 _GROWTH_LEAST = 4
-_DRAWS = 10_000
 _RANDOM_STARTS = 500
 _BEST_STARTS = 5
 _MOST_EARLIER = 300
@@ -48,18 +48,24 @@ _LEAST = 1e-6
 class Knowledge:
     """What all proposals of one search share: what follows from the problem alone, and fits worth keeping."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, describe: Descriptor | None = None) -> None:
+        """
+        Args:
+            problem: What is searched.
+            describe: What the model sees of members; choices and cheap features by default.
+        """
         self.problem = problem
         self.members = Members(problem.space)
         self.neighbourhood = Neighbourhood(self.members)
-        self.describe = Descriptor(problem.space, problem.costs)
+        self.inside = LimitedMembers(problem.space, self.neighbourhood, problem.limits, problem.seed)
+        self.describe = describe or Descriptor(problem.space, problem.costs)
         self.backbone = np.array([problem.space.encode(problem.space.backbone)])
         self._fitted: tuple[tuple[bytes, ...], Hyperparameters] | None = None
 
     @cached_property
     def design(self) -> Design:
         problem = self.problem
-        return Design(self.members, self.neighbourhood, problem.reward, problem.costs, problem.seed)
+        return Design(self.members, self.inside, problem.reward, problem.costs, problem.seed)
 
     @cached_property
     def earlier(self) -> list[Trained]:
@@ -96,11 +102,6 @@ class Knowledge:
         known = int(verdicts.is_feasible.sum()) + sum(len(run.logs) for run in self.earlier)
         return known >= DESIGN_SIZE
 
-    def random_allowed(self, rng: np.random.Generator) -> Encoded:
-        """Random members within the known limits, as many as are found in so many draws."""
-        drawn = self.neighbourhood.random(_DRAWS, rng)
-        return drawn[self.problem.allowed(drawn)][:_RANDOM_STARTS]
-
     def covariance_after(self, trained: Trained) -> Hyperparameters:
         """The covariance fitted to the results up to the last milestone.
 
@@ -132,7 +133,9 @@ class Belief:
         self.model = AccuracyModel(
             knowledge.describe, trained, knowledge.earlier, knowledge.covariance_after(trained)
         ).imagining(self.running)
-        self._feasibility = Feasibility(knowledge.describe, verdicts.members, verdicts.is_feasible)
+        # What a known limit forbids says nothing about what else might fail.
+        allowed = knowledge.problem.limits.allowed(verdicts.members)
+        self._feasibility = Feasibility(knowledge.describe, verdicts.members[allowed], verdicts.is_feasible[allowed])
 
     @cached_property
     def best(self) -> float:
@@ -147,7 +150,7 @@ class Belief:
     def promise(self, encoded: Encoded) -> Array:
         """Logarithm of the expected improvement, (N,); -inf beyond a known limit."""
         scores = np.full(len(encoded), -np.inf)
-        allowed = self._knowledge.problem.allowed(encoded)
+        allowed = self._knowledge.problem.limits.allowed(encoded)
         if allowed.any():
             inside = encoded[allowed]
             scores[allowed] = self._log_gain(inside) + self._feasibility.log_probability(inside)
@@ -158,7 +161,7 @@ class Belief:
         moves = self._knowledge.neighbourhood
         order = np.argsort(-self.log_rewards(self.trained)[0], kind="stable")[:_BEST_STARTS]
         centres = np.concatenate([self.trained[order], self._knowledge.backbone])
-        start = np.concatenate([self._knowledge.random_allowed(rng), centres, moves.exchanges(centres)])
+        start = np.concatenate([self._knowledge.inside.random(_RANDOM_STARTS, rng), centres, moves.exchanges(centres)])
         found = moves.climb(start, self.promise, rng, known=keys(np.concatenate([self._judged, self.running])))
         return found[np.isfinite(self.promise(found))]
 
@@ -198,7 +201,8 @@ class KnownCostSampler(MemberSampler):
     def proposals(self, study: Study, trial: FrozenTrial, rng: np.random.Generator) -> Iterator[Places]:
         """What is proposed, the best first."""
         verdicts, running = read_verdicts(study, self._members), read_running(study, self._members)
-        for places in self._fitting(self._ranking(verdicts, running, rng)):
+        ranked = self._ranking(verdicts, running, rng)
+        for places in ranked[self._knowledge.problem.limits.allowed(ranked)]:
             yield tuple(places.tolist())
 
     def _ranking(self, verdicts: Verdicts, running: Encoded, rng: np.random.Generator) -> Encoded:
@@ -206,12 +210,11 @@ class KnownCostSampler(MemberSampler):
             return Belief(self._knowledge, verdicts, running).most_promising(rng)
         return self._knowledge.design.ranking(np.concatenate([verdicts.members, running]))
 
-    def _fitting(self, ranked: Encoded) -> Iterator[Encoded]:
-        """Those within the limits, asked for one by one since memory takes a while."""
-        problem = self._knowledge.problem
-        for place in np.flatnonzero(problem.allowed(ranked)):
-            if problem.fits(ranked[[place]])[0]:
-                yield ranked[place]
+    def _unknown(self, known: frozenset[Places]) -> Places:
+        """Chance knows no limits: within them, what is known already says that nothing more is found."""
+        if self._knowledge.problem.limits:
+            return self._members.canonical(self._knowledge.backbone[0].tolist())
+        return super()._unknown(known)
 
 
 def _milestone(count: int) -> int:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import optuna
 
+from nas.samplers.history import read_verdicts
+from nas.samplers.known_cost import Belief, Knowledge
 from nas.samplers.problem import Problem
 
 Places = tuple[int, ...]
@@ -49,7 +51,16 @@ def best_of_retrained(count: int) -> Callable[[Ending], Places]:
     return choose
 
 
+def best_believed(ending: Ending) -> Places:
+    """The member with the best reward by the known-cost sampler's model, which learns from all trainings at once."""
+    knowledge = Knowledge(ending.problem)
+    belief = Belief(knowledge, read_verdicts(ending.study, knowledge.members))
+    mean, _ = belief.log_rewards(belief.trained)
+    return tuple(belief.trained[mean.argmax()].tolist())
+
+
 FINAL_CHOICES: Mapping[str, FinalChoice] = {
     "best-observed": FinalChoice(retrainings=0, choose=best_observed),
+    "best-believed": FinalChoice(retrainings=0, choose=best_believed),
     "retrain-4": FinalChoice(retrainings=4, choose=best_of_retrained(4)),
 }

@@ -4,6 +4,7 @@ import csv
 import io
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -178,13 +179,23 @@ def play_all(source: BedSource, matches: Sequence[Match], budget: int, jobs: int
     if jobs == 1:
         yield from (play_match(source, match, budget) for match in matches)
         return
-    with _one_thread_each(), ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+    others = set(multiprocessing.active_children())
+    with _one_thread_each():
+        # An interrupt is for this process alone to handle: it ends the others.
+        pool = ProcessPoolExecutor(
+            jobs,
+            multiprocessing.get_context("spawn"),
+            initializer=signal.signal,
+            initargs=(signal.SIGINT, signal.SIG_IGN),
+        )
         futures = [pool.submit(play_match, source, match, budget) for match in matches]
         try:
             for future in as_completed(futures):
                 yield future.result()
         finally:
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in set(multiprocessing.active_children()) - others:
+                process.terminate()
 
 
 @contextmanager

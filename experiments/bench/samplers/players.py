@@ -2,16 +2,35 @@
 
 from collections.abc import Callable, Mapping
 
+import numpy as np
+from numpy.typing import NDArray
 from optuna.samplers import BaseSampler
 
 from nas.samplers import SAMPLER_NAMES, make_sampler
+from nas.samplers.descriptors import Descriptor
+from nas.samplers.known_cost import Knowledge, KnownCostSampler
 from nas.samplers.problem import Problem
+from proxies.costs import Encoded
 from search_spaces.messages import did_you_mean
 
 Player = Callable[[int], BaseSampler]
 """Makes a fresh sampler for each proposal, from the proposal's seed."""
 
-PEERS: Mapping[str, Callable[[Problem], Player]] = {}
+
+class ChoicesAlone(Descriptor):
+    """Describes members by their choices, without cheap features."""
+
+    def _features(self, encoded: Encoded) -> NDArray[np.float64]:
+        return np.empty((len(encoded), 0))
+
+
+def gp_hamming(problem: Problem) -> Player:
+    """A Gaussian process that counts differing choices; step time and parameters known, all else as known-cost has it."""
+    knowledge = Knowledge(problem, ChoicesAlone(problem.space, problem.costs))
+    return lambda seed: KnownCostSampler(knowledge, seed=seed)
+
+
+PEERS: Mapping[str, Callable[[Problem], Player]] = {"gp-hamming": gp_hamming}
 """Peers by name, each made for one problem."""
 
 REFERENCE = "known-cost"
