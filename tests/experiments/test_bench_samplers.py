@@ -199,9 +199,23 @@ class TestGame:
         assert plain.chosen[20] == max(plain.trainings, key=lambda training: training.observed).places
 
     def test_several_objectives_are_told_in_their_directions(self) -> None:
-        """NSGA-II, which is told nothing else, moves towards the front of all three."""
-        rules = Rules(trials=60, objectives=("accuracy", "step_time", "params"))
-        assert len(game("nsga2", rules=rules).trainings) == 60
+        told = []
+
+        def make(problem: Problem) -> Player:
+            assert tuple(problem.objectives) == ("accuracy", "step_time", "params")
+
+            def sampler_of(seed: int) -> optuna.samplers.BaseSampler:
+                sampler = make_player("nsga2", problem)(seed)
+                sampler.after_trial = lambda study, trial, state, values: told.append((study.directions, values))  # type: ignore[method-assign]
+                return sampler
+
+            return sampler_of
+
+        played = play(tiny_bed(), make, Rules(trials=10, objectives=("accuracy", "step_time", "params")), 0)
+        directions, values = told[-1]
+        last = played.trainings[-1]
+        assert [direction.name for direction in directions] == ["MAXIMIZE", "MINIMIZE", "MINIMIZE"]
+        assert list(values) == [last.accuracy, last.step_time_s, last.params]
 
 
 def rows_for(
@@ -336,6 +350,24 @@ class TestGames:
         }  # fmt: skip
         with pytest.raises(ValueError, match=message):
             make_plan(**settings | changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_other_processes_play_the_same_games() -> None:
+    matches = [
+        Match(
+            bed="fashion-mnist", objectives="reward", noise=True, batch=2, final_choice="best-observed",
+            sampler="random", seed=seed,
+        )
+        for seed in range(3)
+    ]  # fmt: skip
+
+    def played(jobs: int) -> set[tuple[int, int, str, float]]:
+        games_played = play_all(BedSource(), matches, 20, jobs)
+        return {(row.seed, row.training, row.places, row.gap) for rows in games_played for row in rows}
+
+    assert len(played(1)) == 60
+    assert played(1) == played(2)
 
 
 class TestStandings:

@@ -100,7 +100,7 @@ class _Game:
         self._chosen: dict[int, Places] = {}
 
     def play(self) -> Played:
-        first = bed_start(self._bed, self._nearest)
+        first = _start(self._bed, self._nearest)
         self._study.enqueue_trial(self._bed.space.to_params(self._bed.space.decode(first)))
         while len(self._trainings) < self._limit:
             asked = self._ask(min(self._rules.batch, self._limit - len(self._trainings)))
@@ -183,7 +183,7 @@ class _Game:
         return factor * self._noisy(places, float(self._bed.accuracy(encoded)[0]), replicate)
 
 
-def bed_start(bed: Bed, nearest: NearestRow | None) -> Places:
+def _start(bed: Bed, nearest: NearestRow | None) -> Places:
     """The backbone, or what is trained in its place."""
     taken = None if nearest is None else nearest.take(np.array(bed.backbone))
     return taken or bed.backbone
