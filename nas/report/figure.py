@@ -10,6 +10,7 @@ from typing import Any
 
 from ..leaderboard import Entry
 from ..quantities import count, percent, reward_text, step_time_text
+from .markup import Markup, element
 
 Trace = dict[str, Any]
 
@@ -68,3 +69,23 @@ def fold_hover(text: str, stages_a_line: int = 2) -> list[str]:
     parts = text.split("-")
     places = range(0, len(parts), stages_a_line)
     return [escape("-".join(parts[place : place + stages_a_line])) for place in places]
+
+
+def frame(figure: Figure) -> Markup:
+    """The place in the page that a figure is drawn in."""
+    panels = [
+        element("div", id=panel_id(figure, place), class_="panel", style=f"height:{panel.height}px")
+        for place, panel in enumerate(figure.panels)
+    ]
+    return element(
+        "figure",
+        element("h3", figure.title),
+        element("div", *panels, class_="panels"),
+        element("figcaption", figure.caption),
+        class_="wide" if figure.wide else None,
+    )
+
+
+def panel_id(figure: Figure, place: int) -> str:
+    """Name of the element of one of its panels."""
+    return f"{figure.name}-{place}"

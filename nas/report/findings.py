@@ -13,6 +13,7 @@ from ..leaderboard import Entry
 from ..reward import Reward
 from ..run import Run
 from ..trials import State, TrialRecord
+from .belief import MIN_TRIALS, Opinion
 
 NUM_LEADERS = 5
 
@@ -91,6 +92,11 @@ class Findings:
     def front(self) -> list[Entry]:
         """Entries that no other beats in every objective; without objectives, in accuracy and step time."""
         return pareto_front(self.board, self.run.config.objectives or ("accuracy", "step_time"))
+
+    @cached_property
+    def opinion(self) -> Opinion | None:
+        """What the model believes; None where it has seen too little."""
+        return Opinion(self.run) if len(self.complete) >= MIN_TRIALS else None
 
     @cached_property
     def references(self) -> list[Reference]:

@@ -10,8 +10,9 @@ from plotly.offline import get_plotlyjs
 
 from ..run import Run
 from ..run_directory import write_whole
+from .belief_section import belief_figures, belief_section
 from .choices import choices_figure
-from .figure import Figure
+from .figure import Figure, frame, panel_id
 from .findings import Findings
 from .headline import headline, state_text
 from .importance import importance_figure
@@ -42,11 +43,12 @@ def write_report(run: Run, path: Path) -> None:
 def render(run: Run) -> str:
     """The report as HTML."""
     findings = Findings(run)
-    figures = draw(findings)
+    figures, believed = draw(findings), belief_figures(findings)
     body = join(
         [
             headline(findings),
             figures_section(figures),
+            belief_section(findings, believed),
             reading_section(findings),
             leaderboard_section(findings),
             finalists_section(findings),
@@ -55,7 +57,8 @@ def render(run: Run) -> str:
             circumstances_section(findings),
         ]
     )
-    return assemble(f"{run.preparation.data.source}: architecture search ({state_text(findings)})", body, figures)
+    title = f"{run.preparation.data.source}: architecture search ({state_text(findings)})"
+    return assemble(title, body, [*figures, *believed])
 
 
 def assemble(title: str, body: Markup, figures: Sequence[Figure]) -> str:
@@ -78,11 +81,11 @@ def assemble(title: str, body: Markup, figures: Sequence[Figure]) -> str:
 
 def figures_section(figures: Sequence[Figure], heading: str = "Figures") -> Markup:
     """The frames that figures are drawn in."""
-    return element("section", element("h2", heading), *map(_frame, figures), id="figures", class_="figures")
+    return element("section", element("h2", heading), *map(frame, figures), id="figures", class_="figures")
 
 
 def draw(findings: Findings) -> list[Figure]:
-    """All figures of a report, in their order."""
+    """The figures of what was found, in their order."""
     drawn = [progress_figure(findings), trade_off_figure(findings)] if findings.board else []
     is_predicted = findings.board and findings.run.config.step_time.method != "measured"
     return [
@@ -98,30 +101,12 @@ def draw(findings: Findings) -> list[Figure]:
 def figures_json(figures: Sequence[Figure]) -> str:
     """Every panel by the name of its element; nothing in it can end the script element that holds it."""
     panels = {
-        _panel_id(figure, place): {"data": list(panel.traces), "layout": panel.layout}
+        panel_id(figure, place): {"data": list(panel.traces), "layout": panel.layout}
         for figure in figures
         for place, panel in enumerate(figure.panels)
     }
     text = json.dumps(panels, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-
-
-def _frame(figure: Figure) -> Markup:
-    panels = [
-        element("div", id=_panel_id(figure, place), class_="panel", style=f"height:{panel.height}px")
-        for place, panel in enumerate(figure.panels)
-    ]
-    return element(
-        "figure",
-        element("h3", figure.title),
-        element("div", *panels, class_="panels"),
-        element("figcaption", figure.caption),
-        class_="wide" if figure.wide else None,
-    )
-
-
-def _panel_id(figure: Figure, place: int) -> str:
-    return f"{figure.name}-{place}"
 
 
 def _asset(name: str) -> str:

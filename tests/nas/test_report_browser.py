@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from nas.report.belief_section import belief_figures
 from nas.report.findings import Findings
 from nas.report.page import draw, render
 from nas.run import Run
@@ -104,7 +105,9 @@ def test_report_is_drawn(finished_run: Run, tmp_path: Path, width: int, scheme: 
     page = seen.page
     assert page["width"] == width
     assert page["scrolls"] <= width, "the page must not scroll sideways"
-    expected = {f"{figure.name}-{i}" for figure in draw(Findings(finished_run)) for i in range(len(figure.panels))}
+    findings = Findings(finished_run)
+    figures = [*draw(findings), *belief_figures(findings)]
+    expected = {f"{figure.name}-{i}" for figure in figures for i in range(len(figure.panels))}
     assert set(page["panels"]) == expected
     for name, panel in page["panels"].items():
         assert panel["svgs"] > 0, f"{name} is not drawn"

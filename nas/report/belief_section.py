@@ -1,0 +1,121 @@
+"""The part of the report that explains the model: what it believes in, what it would train next, how good it is."""
+
+from collections.abc import Sequence
+
+from search_spaces.architecture import parse
+
+from ..quantities import count, milliseconds, percent, reward_text
+from .belief import MIN_TRIALS, Opinion, Promise
+from .exchanges import exchanges_figure
+from .figure import Figure, frame
+from .findings import Findings
+from .held_out import held_out_figure, level_name, ranking_text
+from .markup import Markup, breakable, element, table
+from .ribbon import ribbon
+
+
+def belief_figures(findings: Findings) -> list[Figure]:
+    """What is drawn of the model; nothing while it has seen too little."""
+    opinion = findings.opinion
+    return [] if opinion is None else [exchanges_figure(opinion), held_out_figure(opinion)]
+
+
+def belief_section(findings: Findings, figures: Sequence[Figure]) -> Markup:
+    """The model's choices, its next trainings, and its error.
+
+    Args:
+        findings: Of the run.
+        figures: Those of `belief_figures`.
+    """
+    heading, opinion = element("h2", "What the model believes"), findings.opinion
+    if opinion is None:
+        few = (
+            f"The model needs at least {MIN_TRIALS} architectures that were trained to the end; there are "
+            f"{len(findings.complete)} so far."
+        )
+        return element("section", heading, element("p", few), id="belief")
+    first, *others = map(frame, figures)
+    content = (first, _upcoming(findings, opinion), *others)
+    return element("section", heading, _introduction(findings, opinion), *content, id="belief", class_="figures")
+
+
+def _introduction(findings: Findings, opinion: Opinion) -> Markup:
+    sampler = findings.run.config.sampler
+    own = (
+        "It proposed this run's candidates."
+        if sampler == "known-cost"
+        else f"The sampler {sampler} proposed this run's candidates; the model learns from them all the same."
+    )
+    return element(
+        "p",
+        f"The model of the known-cost sampler predicts what is dear, from all {len(findings.complete)} candidates that "
+        f"were trained. {own} {_trust(opinion)}",
+    )
+
+
+def _trust(opinion: Opinion) -> str:
+    """How far the model can be relied on, in a sentence."""
+    found, what = opinion.held_out, level_name(opinion)
+    if found.ranking.low <= 0:
+        return (
+            f"Of {what} it knows little yet: its order of held-out candidates cannot be told from a guess "
+            f"({ranking_text(found)}), so that what it says rests on the known costs."
+        )
+    return f"It ranks candidates by {what} without having seen them with {ranking_text(found)}."
+
+
+def _upcoming(findings: Findings, opinion: Opinion) -> Markup:
+    """The table of what it would train next."""
+    title = element("h3", "What it would train next")
+    if not opinion.upcoming:
+        none = "Nothing: every architecture of the space within the limits is judged or running."
+        return element("figure", title, element("p", none), class_="wide")
+    headers = ["", _level_header(opinion), "S", "P", "MACs", *([] if opinion.is_of_accuracy else ["reward"]), "chance"]
+    rows = [_row(each, opinion) for each in opinion.upcoming]
+    notes = [element("code", breakable(each.architecture), class_="architecture") for each in opinion.upcoming]
+    return element(
+        "figure",
+        title,
+        table(
+            ["", *headers],
+            [(str(place), *row) for place, row in enumerate(rows, start=1)],
+            numeric=range(2, len(headers) + 1),
+            notes=notes,
+        ),
+        element("figcaption", _upcoming_caption(opinion)),
+        class_="wide",
+    )
+
+
+def _level_header(opinion: Opinion) -> str:
+    name = level_name(opinion)
+    return "A" if name == "accuracy" else name
+
+
+def _row(promise: Promise, opinion: Opinion) -> tuple[str, ...]:
+    reward = reward_text(promise.accuracy * promise.factor, promise.accuracy_se * promise.factor)
+    step_time = promise.step_time_s
+    return (
+        ribbon(parse(promise.architecture), small=True),
+        percent(promise.accuracy, promise.accuracy_se),
+        "unknown" if step_time is None else f"≈ {milliseconds(step_time, promise.step_time_se)}",
+        count(promise.params),
+        count(promise.macs),
+        *([] if opinion.is_of_accuracy else [reward]),
+        f"{100 * promise.chance:.0f} %",
+    )
+
+
+def _upcoming_caption(opinion: Opinion) -> str:
+    number = opinion.records[opinion.favourite].number
+    better = sum(each.chance > 0.5 for each in opinion.upcoming)
+    if opinion.is_of_accuracy:
+        chance = "the probability that no architecture that was trained and costs no more is as accurate"
+    else:
+        chance = f"the probability that its reward is higher than that of trial {number}, once noise is averaged out"
+    believed = {0: "none of these", len(opinion.upcoming): "all of these"}.get(better, f"{better} of these")
+    return (
+        f"Untrained architectures in the order of their expected improvement, which weighs what is likely good with "
+        f"what is still open. Chance: {chance}. The model believes {believed} to be better than what was trained. "
+        "± is one standard error of the prediction."
+    )
