@@ -21,7 +21,8 @@ from experiments.bench.samplers import benchmark, games
 from experiments.bench.samplers.benchmark import make_plan, run_benchmark
 from experiments.bench.samplers.final_choice import FINAL_CHOICES
 from experiments.bench.samplers.game import BUDGETS, Played, Rules, play
-from experiments.bench.samplers.games import BedSource, GamesFile, Match, Row, play_all, play_match
+from experiments.bench.samplers.games import BedSource, Match, Row, play_all, play_match
+from experiments.bench.samplers.games_file import GamesFile
 from experiments.bench.samplers.pareto import hypervolume, hypervolumes, long_run_front, merged
 from experiments.bench.samplers.players import Player, make_player
 from experiments.bench.samplers.sheets import sheets_of

@@ -16,7 +16,8 @@ from nas.samplers import SAMPLER_NAMES
 from search_spaces.messages import did_you_mean
 
 from .final_choice import FINAL_CHOICES
-from .games import REWARD, BedSource, GamesFile, Match, load_bed, load_benchmark, play_all
+from .games import REWARD, BedSource, Match, load_bed, load_benchmark, play_all
+from .games_file import GamesFile
 from .pareto import WORST_ACCURACY, WORST_PARAMS, WORST_STEP_TIME, long_run_volume
 from .players import require_player
 from .report import render
