@@ -39,7 +39,7 @@ def _caption(found: HeldOut) -> str:
         "Each dot is a trained candidate, predicted from all others; on the line, the measurement is what was "
         f"predicted. The model ranks held-out candidates with Kendall {ranking_text(found)}: 1 is the right order, 0 a "
         f"guess, the interval 90 %. It is typically off by {_points_text(found.error)}, where the mean of all would be "
-        f"by {_points_text(found.spread)}; its intervals of 95 % hold {100 * found.coverage:.0f} % of what was measured. "
+        f"by {_points_text(found.spread)}; its 95 % intervals hold {100 * found.coverage:.0f} % of the measurements. "
         f"It takes noise between trainings to be about {_points_text(found.noise)}{shown}, which no model can predict. "
         "Like the sampler, it sees one training of each candidate."
     )
