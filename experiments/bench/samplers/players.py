@@ -25,7 +25,7 @@ class ChoicesAlone(Descriptor):
 
 
 def gp_hamming(problem: Problem) -> Player:
-    """A Gaussian process that counts differing choices; step time and parameters known, all else as known-cost has it."""
+    """A Gaussian process that counts differing choices; S and P known, all else as known-cost has it."""
     knowledge = Knowledge(problem, ChoicesAlone(problem.space, problem.costs))
     return lambda seed: KnownCostSampler(knowledge, seed=seed)
 
