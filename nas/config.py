@@ -26,7 +26,7 @@ _FOLDER = "imagefolder:"
 # A run directory belongs to one question: these fields may not change when it is resumed.
 FINGERPRINT_FIELDS = (
     "space", "data", "train", "fidelity", "step_time", "objectives", "sampler", "seed", "w", "v",
-    "max_memory_gib", "out_of_memory",
+    "max_params", "max_macs", "max_step_time_s", "max_memory_gib", "out_of_memory", "warm_start",
 )  # fmt: skip
 
 
@@ -78,6 +78,13 @@ class SearchConfig(BaseModel):
     step_time: StepTimeConfig = Field(
         default=StepTimeConfig(), description="The target training whose step is timed; or the method alone."
     )
+    max_params: int | None = Field(
+        default=None, ge=1, description="Most trainable parameters; what has more is told infeasible, never trained."
+    )
+    max_macs: int | None = Field(default=None, ge=1, description="Most multiply-adds for an image; likewise.")
+    max_step_time_s: float | None = Field(
+        default=None, gt=0, description="Most seconds that a step of the target training may take, as predicted."
+    )
     max_memory_gib: float | None = Field(
         default=None, gt=0, description="Most that a step of the target training may hold, GiB; predicted."
     )
@@ -92,6 +99,9 @@ class SearchConfig(BaseModel):
     )
     sampler: Annotated[str, AfterValidator(require_sampler)] = Field(
         default="tpe", description=f"One of {', '.join(SAMPLER_NAMES)}."
+    )
+    warm_start: tuple[Path, ...] = Field(
+        default=(), strict=False, description="Directories of earlier runs on this space, for the sampler known-cost."
     )
     trials: int = Field(default=100, ge=1, description="Candidates to judge, the backbone among them.")
     finalists: int = Field(default=3, ge=0, description="Leaders that are trained again before one is named best.")
@@ -137,6 +147,22 @@ class SearchConfig(BaseModel):
                 raise ValueError(f"{where}.resolution must be at least the space's total stride {stride}, got {size}")
         return self
 
+    @model_validator(mode="after")
+    def _limits_are_known(self) -> Self:
+        if self.max_step_time_s is not None and self.step_time.method == "measured":
+            raise ValueError(
+                "max_step_time_s needs step times that are known beforehand, got step_time.method measured"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _earlier_runs_are_used(self) -> Self:
+        if self.warm_start and self.sampler != "known-cost":
+            raise ValueError(f"warm_start needs the sampler known-cost, got {self.sampler}")
+        if self.out.absolute() in self.warm_start:
+            raise ValueError(f"warm_start must name other runs than out, got {self.out}")
+        return self
+
     def search_space(self) -> SearchSpace:
         return _space_from(self.space)
 
@@ -174,7 +200,7 @@ def make_config(
     merged = _located_space(dict(values), folder)
     for key, value in overrides.items():
         _set(merged, key, value)
-    merged = _absolute_tables(_absolute_images(merged), folder)
+    merged = _absolute_runs(_absolute_tables(_absolute_images(merged), folder))
     try:
         return SearchConfig.model_validate(merged)
     except ValidationError as error:
@@ -229,6 +255,15 @@ def _absolute_tables(values: dict[str, object], folder: Path) -> dict[str, objec
     if not isinstance(setting, Mapping) or not isinstance(tables, list | tuple):
         return values
     values["step_time"] = {**setting, "tables": [_absolute_table(table, folder) for table in tables]}
+    return values
+
+
+def _absolute_runs(values: dict[str, object]) -> dict[str, object]:
+    """Name earlier runs from the root; one may stand alone."""
+    runs = values.get("warm_start")
+    runs = [runs] if isinstance(runs, str | Path) else runs
+    if isinstance(runs, list | tuple) and all(isinstance(run, str | Path) for run in runs):
+        values["warm_start"] = [Path(run).expanduser().absolute() for run in runs]
     return values
 
 

@@ -6,7 +6,7 @@ from proxies.step_time_table import StepTimeTable
 
 from .evaluation_tasks import Preparation
 from .leaderboard import Entry
-from .trials import TrialRecord
+from .trials import EarlierResults, TrialRecord
 
 
 class Observer:
@@ -14,6 +14,9 @@ class Observer:
 
     def preparing(self, doing: str) -> None:
         """The run is being prepared."""
+
+    def starting_from(self, results: Sequence[EarlierResults]) -> None:
+        """What earlier runs found out is known; none if the search starts from nothing."""
 
     def prepared(self, preparation: Preparation, *, judged: int, trials: int, workers: int) -> None:
         """All is known that the first candidate needs; ``judged`` of ``trials`` are there from an earlier start."""

@@ -16,7 +16,9 @@ from .reward import Reward
 from .run_directory import RunDirectory, RunDirectoryError
 from .storage import load_study
 from .trials import (
+    EarlierResults,
     TrialRecord,
+    read_earlier,
     read_measurements,
     read_preparation,
     read_records,
@@ -38,6 +40,8 @@ class Run:
     """Of finalists, by trial number."""
     failed_measurements: Mapping[int, str]
     """Reasons by trial number."""
+    earlier: tuple[EarlierResults, ...]
+    """What the search started from."""
     tables: tuple[StepTimeTable, ...]
     """That predict S; none where S is measured, or before they are calibrated."""
     environment: Mapping[str, Any]
@@ -78,6 +82,7 @@ def read_run(path: Path) -> Run:
         replicates=read_replicates(study),
         measurements={number: found for number, found in measurements.items() if not isinstance(found, str)},
         failed_measurements={number: found for number, found in measurements.items() if isinstance(found, str)},
+        earlier=tuple(read_earlier(study)),
         tables=tuple(read_tables_of(study)),
         environment=_read_environment(directory.environment_file),
     )

@@ -32,10 +32,12 @@ from .pricing import is_of, make_cost_model, read_tables, require_tables, with_r
 from .recovery import recover
 from .run import Run, read_run
 from .run_directory import RunDirectory, RunDirectoryError, write_whole
+from .search_problem import require_reachable_sizes
 from .storage import open_study
 from .study import CALIBRATION, Ending, StudyLoop
-from .trials import read_preparation, read_tables_of, write_preparation, write_tables
+from .trials import read_earlier, read_preparation, read_tables_of, write_preparation, write_tables
 from .views import trials_frame, write_views
+from .warm_start import earlier_runs, keep_earlier_results, read_earlier_results
 
 if TYPE_CHECKING:
     import pandas
@@ -85,10 +87,12 @@ def run_search(
     if not directory.is_started:
         # A mistake in a file's name must leave no run directory behind.
         require_tables(config)
+        read_earlier_results(config)
     directory.create()
     with directory.locked(), _stop_on_signals() as stop_requested:
         directory.require_free()
         study = open_study(directory, config)
+        keep_earlier_results(study, config)
         write_whole(directory.config_file, config.to_yaml())
         executor = make_executor(config)
         try:
@@ -128,12 +132,14 @@ class _Session:
             preparation=preparation,
             costs=make_cost_model(self.config, preparation, read_tables_of(self.study)),
             records=records,
+            earlier=earlier_runs(read_earlier(self.study)),
             observer=self.observer,
             on_table=partial(self._keep_table, preparation),
             on_told=_Throttle(partial(refresh_views, self.directory), _REFRESH_S),
             log_death=self._log_death,
             stop_requested=self.stop_requested,
         )
+        self.observer.starting_from(read_earlier(self.study))
         self.observer.prepared(
             preparation, judged=loop.judged, trials=self.config.trials, workers=self.executor.capacity
         )
@@ -146,6 +152,7 @@ class _Session:
         """Look at the images; find mode and reference, unless an earlier start has."""
         self.observer.preparing("reading the images")
         inspection = self._one(Inspect(), Inspection)
+        require_reachable_sizes(self.config, inspection.data)
         environment = describe_environment(inspection.device)
         write_whole(self.directory.environment_file, json.dumps(environment, indent=2))
         known = read_preparation(self.study)

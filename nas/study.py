@@ -26,7 +26,9 @@ from .pricing import problem_of, target_workload
 from .recovery import INTERRUPTED, deaths, enqueue_owed
 from .reward import Reward
 from .samplers import make_sampler
-from .search_problem import search_problem
+from .samplers.problem import EarlierRun, Problem
+from .search_limits import GIB
+from .search_problem import require_reachable_step_time, search_problem
 from .seeds import derived_seed
 from .trials import (
     Candidate,
@@ -44,7 +46,6 @@ from .trials import (
     write_candidate,
 )
 
-GIB = 2**30
 CALIBRATION = -1
 """Number of the task that calibrates; candidates have their trials' numbers."""
 MAX_DUPLICATES_IN_A_ROW = 100
@@ -72,15 +73,6 @@ class _Attempt:
     """Proposals of the same architecture that wait for its verdict."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Memory:
-    """How a candidate's target training fits into memory."""
-
-    micro_batches: int = 1
-    reason: str | None = None
-    """Why it does not."""
-
-
 class StudyLoop:
     """Proposes candidates and tells their verdicts: a source of tasks for `dispatch`."""
 
@@ -94,6 +86,7 @@ class StudyLoop:
         costs: CostModel | None,
         records: Sequence[TrialRecord],
         observer: Observer,
+        earlier: Sequence[EarlierRun] = (),
         on_table: Callable[[StepTimeTable], CostModel],
         on_told: Callable[[], None] = lambda: None,
         log_death: Callable[[int, Died], None] = lambda number, death: None,
@@ -110,6 +103,7 @@ class StudyLoop:
                 calibrates it, beside the first candidates, whose verdicts wait for it.
             records: The study's trials.
             observer: Is told what happens.
+            earlier: What other runs found out.
             on_table: Keeps the table that was calibrated, and makes the costs of it.
             on_told: Called after each verdict, to refresh what people look at.
             log_death: Called with a task's number and its death, which may hold a traceback.
@@ -131,7 +125,8 @@ class StudyLoop:
         )
         self._deadline = clock() + (config.timeout_s or math.inf)
         self._distributions = distributions(space)
-        self._sampler_of = self._make_sampler()
+        self._earlier = earlier
+        self._problem, self._sampler_of = self._make_sampler()
         self._verdicts = {r.candidate.architecture: r for r in records if r.is_judged and r.candidate}
         self._next_proposal = _next_proposal(records)
         self._waiting = sum(record.state is State.WAITING for record in records)
@@ -166,10 +161,11 @@ class StudyLoop:
                 continue
             self._duplicates_in_a_row = 0
             attempt = self._start(trial, candidate)
-            memory = self._memory(parse(candidate.architecture))
-            if memory.reason is None:
-                return trial.number, self._task(candidate, memory.micro_batches)
-            self._declare_infeasible(attempt, memory.reason)
+            architecture = parse(candidate.architecture)
+            beyond = self._problem.limits.reason(self._space.encode(architecture))
+            if beyond is None:
+                return trial.number, self._task(candidate, self._micro_batches(architecture))
+            self._declare_infeasible(attempt, beyond)
         return None
 
     def handle(self, event: Event) -> None:
@@ -202,7 +198,7 @@ class StudyLoop:
                 self._observer.calibrating(doing)
             case Done(result=StepTimeTable() as table):
                 self._costs = self._on_table(table)
-                self._sampler_of = self._make_sampler()
+                self._problem, self._sampler_of = self._make_sampler()
                 self._observer.calibrated(table)
                 waiting, self._unpriced = self._unpriced, []
                 for attempt, evaluation in waiting:
@@ -246,6 +242,8 @@ class StudyLoop:
     def _may_ask(self) -> bool:
         if self._clock() >= self._deadline or self.judged + len(self._running) >= self._config.trials:
             return False
+        if self._costs is None and self._config.max_step_time_s is not None:
+            return False  # nobody knows yet who keeps the limit, the backbone included
         if self._waiting:
             return True
         followers = sum(len(attempt.followers) for attempt in self._running.values())
@@ -255,9 +253,10 @@ class StudyLoop:
     def _is_exhausted(self) -> bool:
         return self._duplicates_in_a_row >= MAX_DUPLICATES_IN_A_ROW or self.judged >= self._space.size
 
-    def _make_sampler(self) -> Callable[[int], BaseSampler]:
-        problem = search_problem(self._config, self._preparation, self._reward, self._costs)
-        return make_sampler(self._config.sampler, problem)
+    def _make_sampler(self) -> tuple[Problem, Callable[[int], BaseSampler]]:
+        problem = search_problem(self._config, self._preparation, self._reward, self._costs, self._earlier)
+        require_reachable_step_time(problem)
+        return problem, make_sampler(self._config.sampler, problem)
 
     def _ask(self) -> tuple[optuna.Trial, Candidate]:
         """Take what waits, or a new proposal."""
@@ -309,17 +308,13 @@ class StudyLoop:
             micro_batches=micro_batches,
         )
 
-    def _memory(self, architecture: Architecture) -> _Memory:
-        """Whether a step of the target training fits into memory, and in how many parts."""
+    def _micro_batches(self, architecture: Architecture) -> int:
+        """In how many parts a step of the target training fits into memory, if it does."""
         if self._config.max_memory_gib is None:
-            return _Memory()
-        limit, batch_size = self._config.max_memory_gib * GIB, self._config.step_time.batch_size
+            return 1
         needed = partial(self._memory_model.peak_memory_bytes, architecture)
-        parts = fit_micro_batches(needed, limit, batch_size)
-        if parts == 1 or (parts and self._config.out_of_memory == "micro_batches"):
-            return _Memory(micro_batches=parts)
-        found = f"a training step would hold {needed(1) / GIB:.2f} GiB"
-        return _Memory(reason=f"{found}, max_memory_gib is {self._config.max_memory_gib:g}")
+        limit, batch_size = self._config.max_memory_gib * GIB, self._config.step_time.batch_size
+        return fit_micro_batches(needed, limit, batch_size) or 1
 
     def _take(self, attempt: _Attempt, evaluation: Evaluation) -> None:
         """Judge what a worker found out, as soon as its price is known."""
@@ -335,6 +330,12 @@ class StudyLoop:
             self._declare_infeasible(attempt, problem)
             return
         outcome = self._outcome(parse(attempt.candidate.architecture), evaluation)
+        limit = self._config.max_step_time_s
+        if limit is not None and outcome.step_time_s > limit:
+            # Only of a batch in parts is S measured where there is a limit.
+            found = f"a training step takes {outcome.step_time_s:.4g} s in {outcome.micro_batches} parts"
+            self._declare_infeasible(attempt, f"{found}, max_step_time_s is {limit:g}")
+            return
         values = self._values(outcome)
         tell_complete(self._study, attempt.trial, outcome, values)
         self._conclude(attempt, State.COMPLETE, outcome=outcome)

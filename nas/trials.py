@@ -33,6 +33,7 @@ _PREPARATION = "preparation"
 _REPLICATE = "replicate"
 _MEASUREMENT = "measurement"
 _TABLES = "step_time_tables"
+_EARLIER = "earlier_results"
 
 DRIVER_DIED = "the driver died while it ran"
 
@@ -85,6 +86,20 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EarlierResults:
+    """What another run on the same space found out."""
+
+    source: str
+    """Its directory."""
+    members: tuple[tuple[int, ...], ...]
+    """As `SearchSpace.encode` writes them."""
+    accuracies: tuple[float, ...]
+    """One for each, fractions."""
+    num_left_out: int = 0
+    """Results of architectures that are no members of this space."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrialRecord:
     """A trial read back."""
 
@@ -112,6 +127,7 @@ _OUTCOMES: TypeAdapter[Outcome] = TypeAdapter(Outcome)
 _PREPARATIONS: TypeAdapter[Preparation] = TypeAdapter(Preparation)
 _ACCURACIES: TypeAdapter[AccuracyRecord] = TypeAdapter(AccuracyRecord)
 _MEASUREMENTS: TypeAdapter[Measurement] = TypeAdapter(Measurement)
+_EARLIER_RESULTS: TypeAdapter[list[EarlierResults]] = TypeAdapter(list[EarlierResults])
 
 
 def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
@@ -206,6 +222,16 @@ def write_tables(study: optuna.Study, tables: Sequence[StepTimeTable]) -> None:
 def read_tables_of(study: optuna.Study) -> list[StepTimeTable]:
     """The run's step-time tables; none before they are calibrated, and where S is not predicted."""
     return [load_table(text, "the study") for text in study.user_attrs.get(_TABLES) or ()]
+
+
+def write_earlier(study: optuna.Study, results: Sequence[EarlierResults]) -> None:
+    """Record what the search starts from."""
+    study.set_user_attr(_EARLIER, _EARLIER_RESULTS.dump_python(list(results), mode="json"))
+
+
+def read_earlier(study: optuna.Study) -> list[EarlierResults]:
+    """What the search starts from, by earlier run; none where it starts from nothing."""
+    return _EARLIER_RESULTS.validate_python(study.user_attrs.get(_EARLIER) or [])
 
 
 def write_measurement(study: optuna.Study, number: int, measurement: Measurement) -> None:

@@ -28,6 +28,18 @@ def largest_part(batch_size: int, micro_batches: int) -> int:
     return -(-batch_size // micro_batches)
 
 
+def most_micro_batches(batch_size: int) -> int:
+    """The most parts that are tried: a power of two that leaves at least 2 images in each part.
+
+    >>> most_micro_batches(32), most_micro_batches(3)
+    (16, 1)
+    """
+    parts = 1
+    while batch_size // (2 * parts) >= MIN_IMAGES:
+        parts *= 2
+    return parts
+
+
 def fit_micro_batches(predict: Callable[[int], int], max_memory_bytes: float, batch_size: int) -> int | None:
     """The fewest parts in which a training step fits into memory.
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 # Flags that override a key of the recipe, by the parameter's name.
 _KEYS = {
     "space": "space", "data": "data.source", "trials": "trials", "sampler": "sampler", "executor": "executor",
-    "workers": "workers", "device": "device", "seed": "seed", "timeout": "timeout_s", "w": "w", "v": "v", "out": "out",
+    "workers": "workers", "device": "device", "seed": "seed", "timeout": "timeout_s", "w": "w", "v": "v",
+    "warm_start": "warm_start", "out": "out",
 }  # fmt: skip
 
 
@@ -37,6 +38,9 @@ def search(
     timeout: Annotated[float | None, typer.Option(help="Propose nothing more after this many seconds.")] = None,
     w: Annotated[float | None, typer.Option(help="Exponent of step time in the reward.")] = None,
     v: Annotated[float | None, typer.Option(help="Exponent of parameters in the reward.")] = None,
+    warm_start: Annotated[
+        list[Path] | None, typer.Option(help="An earlier run on this space to learn from; may be repeated.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The run directory; the same one again resumes.")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other key, e.g. train.lr=0.01.")

@@ -16,7 +16,7 @@ from ..evaluation_tasks import Preparation
 from ..leaderboard import Entry
 from ..observer import Observer
 from ..quantities import duration
-from ..trials import State, TrialRecord
+from ..trials import EarlierResults, State, TrialRecord
 from .tables import leaderboard_table
 
 # A candidate costs more than its training steps: it is built, its data are augmented, and it is judged.
@@ -62,6 +62,11 @@ class SearchDisplay(Observer):
 
     def preparing(self, doing: str) -> None:
         self._progress.update(self._whole, description=doing)
+
+    def starting_from(self, results: Sequence[EarlierResults]) -> None:
+        for each in results:
+            left_out = f" ({each.num_left_out} of no member of this space left out)" if each.num_left_out else ""
+            self._print(f"starts from {len(each.members)} results of {each.source}{left_out}")
 
     def prepared(self, preparation: Preparation, *, judged: int, trials: int, workers: int) -> None:
         data = preparation.data

@@ -9,7 +9,7 @@ from ..seeds import derived_seed
 from .descriptors import Descriptor
 from .gaussian_process import Posterior, expected
 from .history import Members
-from .neighbourhood import Neighbourhood
+from .limited_members import LimitedMembers
 
 _CANDIDATES = 1_500
 _PROMISING = 500
@@ -23,19 +23,19 @@ class Design:
     multiply-adds stand in for them, so that a design is the same before and after a calibration.
     """
 
-    def __init__(self, members: Members, neighbourhood: Neighbourhood, reward: Reward, costs: MemberCosts, seed: int):
+    def __init__(self, members: Members, inside: LimitedMembers, reward: Reward, costs: MemberCosts, seed: int):
         """
         Args:
             members: Of the space.
-            neighbourhood: Of the space.
+            inside: Draws those that may be chosen.
             reward: Says how much multiply-adds and parameters weigh.
             costs: Of members.
             seed: Of the search.
         """
         rng = np.random.default_rng(derived_seed(seed, "design"))
         self._describe = Descriptor(members.space, lambda encoded: _without_step_time(costs(encoded)))
-        self._candidates = neighbourhood.random(_CANDIDATES, rng)
-        others = neighbourhood.random(_CANDIDATES, rng)
+        self._candidates = inside.random(_CANDIDATES, rng)
+        others = inside.random(_CANDIDATES, rng)
         of_others = costs(others)
         factors = reward.w * np.log(of_others.macs) + reward.v * np.log(of_others.params)
         self._promising = self._describe(others[np.argsort(-factors, kind="stable")[:_PROMISING]])

@@ -57,8 +57,12 @@ class Neighbourhood:
 
     def double_exchanges(self, encoded: Encoded, rng: np.random.Generator) -> Encoded:
         """Random members around each of these that differ in up to two choices."""
-        moved = np.repeat(encoded, _DOUBLE, axis=0)
-        for _ in range(2):
+        return self.double_exchange(np.repeat(encoded, _DOUBLE, axis=0), rng)
+
+    def double_exchange(self, encoded: Encoded, rng: np.random.Generator) -> Encoded:
+        """For each of these a random member that differs in up to two choices."""
+        moved = encoded.copy()
+        for _ in range(2 if len(self._columns) else 0):
             self._move(moved, rng.integers(0, len(self._columns), len(moved)))
         return self._members.canonical_rows(moved)
 

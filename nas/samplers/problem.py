@@ -1,7 +1,7 @@
 """What a sampler may know of a search before anything is trained."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from proxies.costs import Encoded, MemberCosts
 from search_spaces.space import SearchSpace
 
+from ..limits import Limits
 from ..reward import Reward
 
 
@@ -20,10 +21,6 @@ class EarlierRun:
     """(N, number of choices)"""
     accuracies: NDArray[np.float64]
     """Fractions, (N,)."""
-
-
-def allow_all(encoded: Encoded) -> NDArray[np.bool_]:
-    return np.ones(len(encoded), dtype=np.bool_)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +35,6 @@ class Problem:
     """Without step times while there is no table, or where they are measured."""
     objectives: Sequence[str] = ()
     """Empty: the reward is maximised; else "accuracy", "step_time", "params", as they come."""
-    allowed: Callable[[Encoded], NDArray[np.bool_]] = allow_all
-    """Which members keep the limits that are known beforehand, (N,)."""
-    fits: Callable[[Encoded], NDArray[np.bool_]] = allow_all
-    """Which members fit into memory, (N,); slower to tell, so only a few are asked about."""
+    limits: Limits = field(default_factory=Limits)
+    """What members may cost at most, as far as that is known beforehand."""
     earlier: Sequence[EarlierRun] = ()
