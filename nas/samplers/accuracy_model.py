@@ -18,10 +18,12 @@ _MOST_FITTED = 200
 """Architectures that decide on the covariance; more change it little and cost the third power."""
 _EXPECTED_SPREAD = 0.05
 """Standard deviation of log-accuracies before two are known."""
+_LEAST_SPREAD = 1e-6
+"""Below, results differ by the rounding of their average only."""
 _PRIOR_COUNT = 4
 """Results that an earlier run's spread counts for."""
-_MOST_SPREADS = 5.0
-"""How far below the median a result may lie; a training that failed would otherwise set the scale."""
+_FAILED = np.log(2.0)
+"""A training that comes to less than half of the best accuracy has failed: by how much would only set the scale."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,35 +33,39 @@ class Trained:
     members: Encoded
     """(N, number of choices)"""
     logs: Array
-    """Logarithms of accuracy, (N,); those of failed trainings are lifted to the edge of the others."""
+    """Logarithms of accuracy, (N,); those of failed trainings are lifted to half of the best accuracy."""
 
     @staticmethod
     def of(members: Encoded, logs: Array) -> "Trained":
-        """Take results as they are, and lift what lies far below the others."""
-        if not len(logs):
-            return Trained(members, logs)
-        median = np.median(logs)
-        spread = np.sqrt(np.mean((logs[logs >= median] - median) ** 2))
-        return Trained(members, np.maximum(logs, median - _MOST_SPREADS * spread) if spread else logs)
+        """Take results as they are, and lift those of failed trainings."""
+        return Trained(members, np.maximum(logs, logs.max(initial=-np.inf) - _FAILED))
 
 
 class AccuracyModel:
     """Log-accuracies as a Gaussian process, those of earlier runs correlated with those of the present one."""
 
-    def __init__(self, describe: Descriptor, trained: Trained, earlier: Sequence[Trained], h: Hyperparameters) -> None:
+    def __init__(
+        self,
+        describe: Descriptor,
+        trained: Trained,
+        earlier: Sequence[Trained],
+        h: Hyperparameters,
+        scale: tuple[float, float] | None = None,
+    ) -> None:
         """
         Args:
             describe: Makes points of members.
             trained: By the present run.
             earlier: By each earlier run.
             h: Of the covariance, see `fit_covariance`.
+            scale: Mean and standard deviation that the present run's results are standardised by; theirs by default.
         """
         self._describe, self._trained, self._earlier, self.h = describe, trained, earlier, h
-        self._mean, self._spread = _scale(trained, earlier)
+        self._mean, self._spread = self._scale = scale or _scale(trained, earlier)
 
     @cached_property
     def _posterior(self) -> Posterior:
-        return Posterior(self.h, *_points_and_targets(self._describe, self._trained, self._earlier))
+        return Posterior(self.h, *_points_and_targets(self._describe, self._trained, self._earlier, self._scale))
 
     def __call__(self, encoded: Encoded) -> tuple[Array, Array]:
         """Mean and standard deviation of log-accuracies, without a training's own noise, (N,) each."""
@@ -102,23 +108,22 @@ class AccuracyModel:
             return self
         mean, _ = self(encoded)
         members = np.concatenate([self._trained.members, encoded])
-        imagined = AccuracyModel(
-            self._describe, Trained(members, np.append(self._trained.logs, mean)), self._earlier, self.h
-        )
-        imagined._mean, imagined._spread = self._mean, self._spread
-        return imagined
+        trained = Trained(members, np.append(self._trained.logs, mean))
+        return AccuracyModel(self._describe, trained, self._earlier, self.h, self._scale)
 
 
 def fit_covariance(describe: Descriptor, trained: Trained, earlier: Sequence[Trained]) -> Hyperparameters:
     """The covariance that explains what was trained best."""
-    points, targets = _points_and_targets(describe, trained, earlier)
+    points, targets = _points_and_targets(describe, trained, earlier, _scale(trained, earlier))
     places = np.unique(np.linspace(0, len(points) - 1, min(len(points), _MOST_FITTED)).round().astype(np.int64))
     return fit(points.take(places), targets[places])
 
 
-def _points_and_targets(describe: Descriptor, trained: Trained, earlier: Sequence[Trained]) -> tuple[Points, Array]:
+def _points_and_targets(
+    describe: Descriptor, trained: Trained, earlier: Sequence[Trained], scale: tuple[float, float]
+) -> tuple[Points, Array]:
     """All that was trained, each run's results standardised on their own."""
-    points, targets = [describe(trained.members)], [_standardised(trained, *_scale(trained, earlier))]
+    points, targets = [describe(trained.members)], [_standardised(trained, *scale)]
     for run, other in enumerate(earlier, start=1):
         points.append(describe(other.members, run))
         targets.append(_standardised(other, *_scale(other, ())))
@@ -137,4 +142,4 @@ def _scale(trained: Trained, earlier: Sequence[Trained]) -> tuple[float, float]:
     if expected:
         variance = (count * variance + _PRIOR_COUNT * float(np.mean(expected))) / (count + _PRIOR_COUNT)
     mean = float(np.mean(trained.logs)) if count else float(np.mean(earlier[0].logs)) if earlier else 0.0
-    return mean, float(np.sqrt(variance)) or _EXPECTED_SPREAD
+    return mean, float(np.sqrt(variance)) if variance > _LEAST_SPREAD**2 else _EXPECTED_SPREAD
