@@ -13,6 +13,9 @@ from .held_out import held_out_figure, level_name, ranking_text
 from .markup import Markup, breakable, element, table
 from .ribbon import ribbon
 
+_LEAST_COVERAGE = 0.9
+"""Intervals of 95 % that hold less are called too short."""
+
 
 def belief_figures(findings: Findings) -> list[Figure]:
     """What is drawn of the model; nothing while it has seen too little."""
@@ -61,7 +64,12 @@ def _trust(opinion: Opinion) -> str:
             f"Of {what} it knows little yet: its order of held-out candidates cannot be told from a guess "
             f"({ranking_text(found)}), so that what it says rests on the known costs."
         )
-    return f"It ranks candidates by {what} without having seen them with {ranking_text(found)}."
+    bars = (
+        f" Its 95 % intervals hold only {100 * found.coverage:.0f} % of what was measured: read all bars as too short."
+        if found.coverage < _LEAST_COVERAGE
+        else ""
+    )
+    return f"It ranks candidates by {what} without having seen them with {ranking_text(found)}.{bars}"
 
 
 def _upcoming(findings: Findings, opinion: Opinion) -> Markup:
@@ -102,20 +110,27 @@ def _row(promise: Promise, opinion: Opinion) -> tuple[str, ...]:
         count(promise.params),
         count(promise.macs),
         *([] if opinion.is_of_accuracy else [reward]),
-        f"{100 * promise.chance:.0f} %",
+        _chance_text(promise.chance),
     )
+
+
+def _chance_text(chance: float) -> str:
+    if 0.005 <= chance <= 0.995:
+        return f"{100 * chance:.0f} %"
+    return "> 99 %" if chance > 0.5 else "< 1 %"
 
 
 def _upcoming_caption(opinion: Opinion) -> str:
     number = opinion.records[opinion.favourite].number
     better = sum(each.chance > 0.5 for each in opinion.upcoming)
-    if opinion.is_of_accuracy:
-        chance = "the probability that no architecture that was trained and costs no more is as accurate"
-    else:
-        chance = f"the probability that its reward is higher than that of trial {number}, once noise is averaged out"
     believed = {0: "none of these", len(opinion.upcoming): "all of these"}.get(better, f"{better} of these")
+    if opinion.is_of_accuracy:
+        chance, claim = "that nothing trained that costs no more is as accurate", "to widen the Pareto front"
+    else:
+        chance = f"that its reward is higher than that of trial {number}, once noise is averaged out"
+        claim = f"to be better than trial {number}"
     return (
-        f"Untrained architectures in the order of their expected improvement, which weighs what is likely good with "
-        f"what is still open. Chance: {chance}. The model believes {believed} to be better than what was trained. "
+        "Untrained architectures in the order of their expected improvement, which weighs what is likely good with "
+        f"what is still open. Chance: the probability {chance}. The model believes {believed} {claim}. "
         "± is one standard error of the prediction."
     )

@@ -1,6 +1,8 @@
 """Figure: the model's predictions of candidates it was not shown, against what was measured of them."""
 
-from ..quantities import percent
+import numpy as np
+from numpy.typing import NDArray
+
 from .belief import HeldOut, Opinion
 from .figure import Figure, Panel, Trace, axis
 
@@ -51,7 +53,7 @@ def _points_text(fraction: float) -> str:
 
 def _equality(found: HeldOut) -> Trace:
     """From the lowest to the highest prediction."""
-    ends = [round(100 * float(end), 3) for end in (found.predicted.min(), found.predicted.max())]
+    ends = _percents(np.array([found.predicted.min(), found.predicted.max()]))
     return {
         "type": "scatter",
         "mode": "lines",
@@ -63,16 +65,19 @@ def _equality(found: HeldOut) -> Trace:
 
 
 def _points(found: HeldOut) -> Trace:
-    rows = zip(found.records, found.predicted, found.predicted_se, found.measured, strict=True)
     return {
         "type": "scatter",
         "mode": "markers",
-        "x": [round(100 * float(value), 3) for value in found.predicted],
-        "y": [round(100 * float(value), 3) for value in found.measured],
+        "x": _percents(found.predicted),
+        "y": _percents(found.measured),
+        "customdata": _percents(found.predicted_se),
+        "text": [str(record.number) for record in found.records],
         "marker": {"size": 7, "color": "@accent", "opacity": 0.6},
-        "text": [
-            f"<b>trial {record.number}</b><br>predicted {percent(mean, error)}<br>measured {percent(measured)}"
-            for record, mean, error, measured in rows
-        ],
-        "hovertemplate": "%{text}<extra></extra>",
+        "hovertemplate": (
+            "<b>trial %{text}</b><br>predicted %{x:.1f} ± %{customdata:.1f} %<br>measured %{y:.1f} %<extra></extra>"
+        ),
     }
+
+
+def _percents(fractions: NDArray[np.float64]) -> list[float]:
+    return [round(100 * float(value), 3) for value in fractions]
