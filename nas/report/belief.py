@@ -19,6 +19,7 @@ from ..samplers.history import Verdicts
 from ..samplers.known_cost import Belief, Knowledge
 from ..search_problem import search_problem
 from ..trials import Outcome, State, TrialRecord
+from ..warm_start import earlier_runs
 
 Array = NDArray[np.float64]
 
@@ -93,7 +94,8 @@ class Opinion:
         if costs is None:
             raise ValueError("a model takes a run whose step-time table is there, got one without")
         self._run, self._costs = run, costs
-        self._knowledge = Knowledge(search_problem(run.config, run.preparation, run.reward(), self._costs))
+        earlier = earlier_runs(run.earlier)
+        self._knowledge = Knowledge(search_problem(run.config, run.preparation, run.reward(), costs, earlier))
         judged = sorted((r for r in run.records if r.is_judged), key=lambda record: (record.finished, record.number))
         self.records = [record for record in judged if record.state is State.COMPLETE]
         """Those that were trained to the end, as the members that the model knows, in their order."""
@@ -156,7 +158,7 @@ class Opinion:
         cheaper = np.flatnonzero((others <= own).all(axis=1))
         return int(cheaper[np.argmax(self._goals(trained[cheaper]))]) if len(cheaper) else None
 
-    def _encode(self, records: Sequence[TrialRecord]) -> Encoded:
+    def _encode(self, records: Sequence[TrialRecord]) -> NDArray[np.int64]:
         """Members of trials, (N, number of choices); those that were not proposed to the end are left out."""
         members = self._knowledge.members
         found = [places for record in records if (places := members.encode(record.params)) is not None]

@@ -49,10 +49,12 @@ def _introduction(findings: Findings, opinion: Opinion) -> Markup:
         if sampler == "known-cost"
         else f"The sampler {sampler} proposed this run's candidates; the model learns from them all the same."
     )
+    earlier = sum(len(each.members) for each in findings.run.earlier)
+    further = f" and the {earlier} results of earlier runs that this one started from" if earlier else ""
     return element(
         "p",
         f"The model of the known-cost sampler predicts what is dear, from all {len(findings.complete)} candidates that "
-        f"were trained. {own} {_trust(opinion)}",
+        f"were trained{further}. {own} {_trust(opinion)}",
     )
 
 

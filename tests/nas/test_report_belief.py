@@ -1,6 +1,7 @@
 """What the report says of the model: against refits, samples, and runs whose truth was made up."""
 
 import json
+import random
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,7 +27,7 @@ from nas.samplers.exchanges import exchanges
 from nas.samplers.gaussian_process import Hyperparameters, Posterior, expected
 from nas.samplers.known_cost import Knowledge
 from nas.samplers.problem import Problem
-from nas.trials import TrialRecord
+from nas.trials import EarlierResults, TrialRecord
 from proxies.complexity import count_params
 from proxies.costs import CostArrays, Encoded, MemberCosts
 from search_spaces.architecture import Architecture, parse
@@ -285,6 +286,21 @@ def test_measured_step_times_are_believed(make_run: Callable[..., Run]) -> None:
     assert "Step times are measured, so the model does not know them beforehand" in text
     assert ">unknown<" in text
     assert "(S ÷ S of the backbone)" in held_out_figure(opinion).panels[0].layout["xaxis"]["title"]["text"]
+
+
+def test_earlier_runs_are_believed_too(finished_run: Run) -> None:
+    """What an earlier run found changes what is expected, and is not held out itself."""
+    space, rng = finished_run.config.search_space(), random.Random(12)
+    members = {space.encode(space.sample(rng)): None for _ in range(60)}
+    accuracies = tuple(of_one_choice(space.decode(each), seed=2) for each in members)
+    earlier = EarlierResults(source="elsewhere", members=tuple(members), accuracies=accuracies)
+    flat = with_accuracies(finished_run, lambda architecture: 0.9 + 0.0001 * len(str(architecture)))
+    findings = Findings(replace(flat, earlier=(earlier,)))
+    assert findings.opinion is not None
+    alone, warm = Opinion(flat), findings.opinion
+    assert not np.allclose(alone.held_out.predicted, warm.held_out.predicted)
+    assert len(warm.held_out.predicted) == len(warm.records)
+    assert f"the {len(members)} results of earlier runs" in belief_section(findings, belief_figures(findings))
 
 
 @pytest.mark.parametrize("trials", [0, MIN_TRIALS - 1])
