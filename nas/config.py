@@ -16,7 +16,7 @@ from search_spaces.strict_yaml import dump_yaml, parse_yaml, read_yaml
 
 from .config_errors import one_line
 from .reward import PAPER_V, PAPER_W
-from .samplers import SAMPLER_NAMES, require_sampler
+from .samplers import MULTI_OBJECTIVE_SAMPLERS, SAMPLER_NAMES, require_sampler
 
 OBJECTIVES = ("accuracy", "step_time", "params")
 Objective = Literal["accuracy", "step_time", "params"]
@@ -98,7 +98,7 @@ class SearchConfig(BaseModel):
         default=(), strict=False, description="Search a Pareto front of these; empty: maximise the reward."
     )
     sampler: Annotated[str, AfterValidator(require_sampler)] = Field(
-        default="tpe", description=f"One of {', '.join(SAMPLER_NAMES)}."
+        default="known-cost", description=f"One of {', '.join(SAMPLER_NAMES)}."
     )
     warm_start: tuple[Path, ...] = Field(
         default=(), strict=False, description="Directories of earlier runs on this space, for the sampler known-cost."
@@ -145,6 +145,20 @@ class SearchConfig(BaseModel):
         for where, size in (("fidelity", self.fidelity.resolution), ("step_time", self.step_time.resolution)):
             if size is not None and size < stride:
                 raise ValueError(f"{where}.resolution must be at least the space's total stride {stride}, got {size}")
+        return self
+
+    @model_validator(mode="after")
+    def _sampler_takes_objectives(self) -> Self:
+        if self.objectives and self.sampler not in MULTI_OBJECTIVE_SAMPLERS:
+            known = ", ".join(MULTI_OBJECTIVE_SAMPLERS)
+            raise ValueError(f"several objectives need one of the samplers {known}, got {self.sampler}")
+        if self.objectives and self.sampler == "known-cost":
+            if "accuracy" not in self.objectives:
+                raise ValueError("the sampler known-cost needs accuracy among the objectives: all else is known")
+            if "step_time" in self.objectives and self.step_time.method == "measured":
+                raise ValueError(
+                    "the sampler known-cost needs known step times, got step_time.method measured"
+                )
         return self
 
     @model_validator(mode="after")

@@ -30,7 +30,9 @@ def search(
         str | None, typer.Option(help="digits, fashion-mnist, cifar10, cifar100 or imagefolder:PATH.")
     ] = None,
     trials: Annotated[int | None, typer.Option(help="Candidates to judge; a finished search can be extended.")] = None,
-    sampler: Annotated[str | None, typer.Option(help="tpe, random or nsga2.")] = None,
+    sampler: Annotated[
+        str | None, typer.Option(help="known-cost, tpe, gp, nsga2, evolution, reinforce or random.")
+    ] = None,
     executor: Annotated[str | None, typer.Option(help="local: processes on this machine.")] = None,
     workers: Annotated[int | None, typer.Option(help="Candidates trained at once.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from .problem import Problem
 
 SAMPLER_NAMES = ("known-cost", "tpe", "gp", "nsga2", "evolution", "reinforce", "random")
+MULTI_OBJECTIVE_SAMPLERS = ("known-cost", "tpe", "nsga2", "random")
+"""Those that search a Pareto front, too."""
 
 
 def require_sampler(name: str) -> str:

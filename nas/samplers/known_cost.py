@@ -30,7 +30,7 @@ from .problem import Problem
 
 Array = NDArray[np.float64]
 
-DESIGN_SIZE = 4
+DESIGN_SIZE = 3
 """Results, the backbone's among them, before a model is believed; the design goes on until they are there."""
 _FITTED_EACH_TIME = 40
 """Results up to which the covariance is fitted at each proposal."""
