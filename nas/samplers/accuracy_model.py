@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from proxies.costs import Encoded
 
 from .descriptors import Descriptor
-from .gaussian_process import Hyperparameters, Points, Posterior, fit, stack
+from .gaussian_process import Hyperparameters, Points, Posterior, expected, fit, stack
 
 Array = NDArray[np.float64]
 
@@ -61,7 +61,7 @@ class AccuracyModel:
             scale: Mean and standard deviation that the present run's results are standardised by; theirs by default.
         """
         self._describe, self._trained, self._earlier, self.h = describe, trained, earlier, h
-        self._mean, self._spread = self._scale = scale or _scale(trained, earlier)
+        self._mean, self._spread = self._scale = scale or _scale(describe, trained, earlier)
 
     @cached_property
     def _posterior(self) -> Posterior:
@@ -98,6 +98,13 @@ class AccuracyModel:
         return self._mean + self._spread * mean[:count], self._spread * deviation[:count]
 
     @property
+    def credibility(self) -> float:
+        """Logarithm of the probability density of the run's results, each predicted from all others."""
+        mean, deviation = self.left_out()
+        variance = deviation**2 + self.noise**2
+        return float(-0.5 * np.sum((self._trained.logs - mean) ** 2 / variance + np.log(variance)))
+
+    @property
     def noise(self) -> float:
         """Standard deviation of log-accuracy between two trainings of one architecture."""
         return self._spread * float(np.sqrt(self.h.noise))
@@ -114,7 +121,7 @@ class AccuracyModel:
 
 def fit_covariance(describe: Descriptor, trained: Trained, earlier: Sequence[Trained]) -> Hyperparameters:
     """The covariance that explains what was trained best."""
-    points, targets = _points_and_targets(describe, trained, earlier, _scale(trained, earlier))
+    points, targets = _points_and_targets(describe, trained, earlier, _scale(describe, trained, earlier))
     places = np.unique(np.linspace(0, len(points) - 1, min(len(points), _MOST_FITTED)).round().astype(np.int64))
     return fit(points.take(places), targets[places])
 
@@ -126,7 +133,7 @@ def _points_and_targets(
     points, targets = [describe(trained.members)], [_standardised(trained, *scale)]
     for run, other in enumerate(earlier, start=1):
         points.append(describe(other.members, run))
-        targets.append(_standardised(other, *_scale(other, ())))
+        targets.append(_standardised(other, *_scale(describe, other, ())))
     return stack(points), np.concatenate(targets)
 
 
@@ -134,12 +141,25 @@ def _standardised(trained: Trained, mean: float, spread: float) -> Array:
     return (trained.logs - mean) / spread
 
 
-def _scale(trained: Trained, earlier: Sequence[Trained]) -> tuple[float, float]:
-    """Mean and standard deviation of a run's results; few results lean on earlier runs' spread."""
+def _scale(describe: Descriptor, trained: Trained, earlier: Sequence[Trained]) -> tuple[float, float]:
+    """Mean and standard deviation of a run's results; few results lean on earlier runs' spread.
+
+    A run's mean says which members it has trained, so with earlier runs it is that of what they leave unexplained.
+    """
     count = len(trained.logs)
-    expected = [np.var(other.logs) for other in earlier if len(other.logs) > 1]
+    spreads = [np.var(other.logs) for other in earlier if len(other.logs) > 1]
     variance = float(np.var(trained.logs)) if count else 0.0
-    if expected:
-        variance = (count * variance + _PRIOR_COUNT * float(np.mean(expected))) / (count + _PRIOR_COUNT)
-    mean = float(np.mean(trained.logs)) if count else float(np.mean(earlier[0].logs)) if earlier else 0.0
-    return mean, float(np.sqrt(variance)) if variance > _LEAST_SPREAD**2 else _EXPECTED_SPREAD
+    if spreads:
+        variance = (count * variance + _PRIOR_COUNT * float(np.mean(spreads))) / (count + _PRIOR_COUNT)
+    spread = float(np.sqrt(variance)) if variance > _LEAST_SPREAD**2 else _EXPECTED_SPREAD
+    if not count:
+        return float(np.mean(earlier[0].logs)) if earlier else 0.0, spread
+    explained = spread * _foretold(describe, trained.members, earlier) if earlier else 0.0
+    return float(np.mean(trained.logs - explained)), spread
+
+
+def _foretold(describe: Descriptor, members: Encoded, earlier: Sequence[Trained]) -> Array:
+    """Standardised log-accuracies of members as the first earlier run would have it, (N,)."""
+    first, points = describe(earlier[0].members), describe(members)
+    h = expected(points.bits.shape[1], points.features.shape[1])
+    return Posterior(h, first, _standardised(earlier[0], *_scale(describe, earlier[0], ())))(points)[0]

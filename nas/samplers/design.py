@@ -10,6 +10,7 @@ from .descriptors import Descriptor
 from .gaussian_process import Posterior, expected
 from .history import Members
 from .limited_members import LimitedMembers
+from .neighbourhood import distinct
 
 _CANDIDATES = 1_500
 _PROMISING = 500
@@ -34,7 +35,7 @@ class Design:
         """
         rng = np.random.default_rng(derived_seed(seed, "design"))
         self._describe = Descriptor(members.space, lambda encoded: _without_step_time(costs(encoded)))
-        self._candidates = inside.random(_CANDIDATES, rng)
+        self._candidates = distinct(inside.random(_CANDIDATES, rng))
         others = inside.random(_CANDIDATES, rng)
         of_others = costs(others)
         factors = reward.w * np.log(of_others.macs) + reward.v * np.log(of_others.params)

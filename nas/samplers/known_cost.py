@@ -5,7 +5,7 @@ member whose reward is expected to improve on the best by most is proposed. Step
 for a member, so every candidate is judged by its own, and known limits are kept exactly.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -60,7 +60,7 @@ class Knowledge:
         self.inside = LimitedMembers(problem.space, self.neighbourhood, problem.limits, problem.seed)
         self.describe = describe or Descriptor(problem.space, problem.costs)
         self.backbone = np.array([problem.space.encode(problem.space.backbone)])
-        self._fitted: tuple[tuple[bytes, ...], Hyperparameters] | None = None
+        self._fitted: dict[int, tuple[tuple[bytes, ...], Hyperparameters]] = {}
 
     @cached_property
     def design(self) -> Design:
@@ -91,28 +91,42 @@ class Knowledge:
         return np.log(np.maximum(values[:, 0], _LEAST)) - self.log_factor(members)
 
     def log_costs(self, encoded: Encoded) -> Array:
-        """Logarithms of the costs among the objectives, (N, 1 or 2)."""
+        """Logarithms of the costs among the objectives, (N, 1 or 2); multiply-adds stand in for unknown step times."""
         costs = self.problem.costs(encoded)
-        found = {"step_time": costs.step_time_s, "params": costs.params}
-        columns = [found[name] for name in self.problem.objectives if name != "accuracy"]
-        return np.log(np.stack([column for column in columns if column is not None], axis=1))
+        step_time = costs.macs if costs.step_time_s is None else costs.step_time_s
+        found = {"step_time": step_time, "params": costs.params}
+        return np.log(np.stack([found[name] for name in self.problem.objectives if name != "accuracy"], axis=1))
 
     def is_enough(self, verdicts: Verdicts) -> bool:
         """Whether so much is known that a model tells more than a design."""
         known = int(verdicts.is_feasible.sum()) + sum(len(run.logs) for run in self.earlier)
         return known >= DESIGN_SIZE
 
-    def covariance_after(self, trained: Trained) -> Hyperparameters:
+    def model_after(self, members: Encoded, logs: Array) -> AccuracyModel:
+        """What is believed of accuracies; earlier runs count as long as the present one is explained better with them.
+
+        Args:
+            members: That were trained, (N, number of choices).
+            logs: See `log_accuracies`.
+        """
+        trained = Trained.of(members, logs)
+        models = [
+            AccuracyModel(self.describe, trained, earlier, self._covariance_after(members, logs, earlier))
+            for earlier in ((self.earlier, []) if self.earlier and len(logs) >= DESIGN_SIZE else (self.earlier,))
+        ]
+        return models[0] if len(models) == 1 else max(models, key=lambda model: model.credibility)
+
+    def _covariance_after(self, members: Encoded, logs: Array, earlier: Sequence[Trained]) -> Hyperparameters:
         """The covariance fitted to the results up to the last milestone.
 
         It depends on these alone, so that a search that was killed goes on as if nothing had happened.
         """
-        count = _milestone(len(trained.logs))
-        used = Trained(trained.members[:count], trained.logs[:count])
+        count = _milestone(len(logs))
+        used = Trained.of(members[:count], logs[:count])
         key = tuple(keys(used.members))
-        if self._fitted is None or self._fitted[0] != key:
-            self._fitted = key, fit_covariance(self.describe, used, self.earlier)
-        return self._fitted[1]
+        if len(earlier) not in self._fitted or self._fitted[len(earlier)][0] != key:
+            self._fitted[len(earlier)] = key, fit_covariance(self.describe, used, earlier)
+        return self._fitted[len(earlier)][1]
 
 
 class Belief:
@@ -129,10 +143,7 @@ class Belief:
         self._judged, self.trained = verdicts.members, verdicts.members[verdicts.is_feasible]
         self.running = verdicts.members[:0] if running is None else running
         logs = knowledge.log_accuracies(self.trained, verdicts.values[verdicts.is_feasible])
-        trained = Trained.of(self.trained, logs)
-        self.model = AccuracyModel(
-            knowledge.describe, trained, knowledge.earlier, knowledge.covariance_after(trained)
-        ).imagining(self.running)
+        self.model = knowledge.model_after(self.trained, logs).imagining(self.running)
         # What a known limit forbids says nothing about what else might fail.
         allowed = knowledge.problem.limits.allowed(verdicts.members)
         self._feasibility = Feasibility(knowledge.describe, verdicts.members[allowed], verdicts.is_feasible[allowed])
@@ -140,7 +151,7 @@ class Belief:
     @cached_property
     def best(self) -> float:
         """Logarithm of the best reward among members that were trained, or run, as it is believed to be."""
-        return float(self.log_rewards(self._seen)[0].max(initial=-np.inf))
+        return float(self.log_rewards(self._seen)[0].max())
 
     def log_rewards(self, encoded: Encoded) -> tuple[Array, Array]:
         """Mean and standard deviation of log-rewards, (N,) each."""
@@ -167,7 +178,9 @@ class Belief:
 
     @cached_property
     def _seen(self) -> Encoded:
-        return np.concatenate([self.trained, self.running])
+        """What is to be improved on: the backbone, while there is nothing else."""
+        seen = np.concatenate([self.trained, self.running])
+        return seen if len(seen) else self._knowledge.backbone
 
     def _log_gain(self, encoded: Encoded) -> Array:
         if self._front is None:
