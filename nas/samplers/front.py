@@ -19,13 +19,14 @@ class Front:
     members above do not dominate. Exact for one or two costs.
     """
 
-    def __init__(self, levels: Array, costs: Array) -> None:
+    def __init__(self, levels: Array, costs: Array, most: Array) -> None:
         """
         Args:
             levels: Accuracies of members, or their logarithms; higher is better, (N,).
-            costs: Theirs, lower is better, (N, 1) or (N, 2). The worst level and costs bound what counts.
+            costs: Theirs, lower is better, (N, 1) or (N, 2).
+            most: Costs beyond which nothing counts, (1,) or (2,); neither does what is below the worst level.
         """
-        self._lowest, self._reference = levels.min(), costs.max(axis=0)
+        self._lowest, self._reference = levels.min(), most
         places = [place for place in range(len(levels)) if not _is_dominated(place, levels, costs)]
         order = np.array(sorted(places, key=lambda place: levels[place]), dtype=np.int64)
         self._levels, self._costs = levels[order], costs[order]

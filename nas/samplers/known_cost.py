@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial
 
 from proxies.costs import Encoded
 
+from ..seeds import derived_seed
 from .accuracy_model import AccuracyModel, Trained, fit_covariance
 from .acquisition import log_expected_improvement
 from .descriptors import Descriptor
@@ -97,6 +98,24 @@ class Knowledge:
         found = {"step_time": step_time, "params": costs.params}
         return np.log(np.stack([found[name] for name in self.problem.objectives if name != "accuracy"], axis=1))
 
+    @cached_property
+    def most_costs(self) -> Array:
+        """The highest of each of these costs that is found in the space, within the limits, (1 or 2,).
+
+        What is trained first is cheap: its costs must not bound where a front is looked for.
+        """
+        rng = np.random.default_rng(derived_seed(self.problem.seed, "most costs"))
+        start = np.concatenate([self.backbone, self.inside.random(_RANDOM_STARTS, rng)])
+
+        def dearest(cost: int) -> Encoded:
+            def score(encoded: Encoded) -> Array:
+                return np.where(self.problem.limits.allowed(encoded), self.log_costs(encoded)[:, cost], -np.inf)
+
+            return self.neighbourhood.climb(start, score, rng)[:1]
+
+        found = [dearest(cost) for cost in range(len(self.problem.objectives) - 1)]
+        return np.asarray(self.log_costs(np.concatenate(found)).max(axis=0))
+
     def is_enough(self, verdicts: Verdicts) -> bool:
         """Whether so much is known that a model tells more than a design."""
         known = int(verdicts.is_feasible.sum()) + sum(len(run.logs) for run in self.earlier)
@@ -151,7 +170,7 @@ class Belief:
     @cached_property
     def best(self) -> float:
         """Logarithm of the best reward among members that were trained, or run, as it is believed to be."""
-        return float(self.log_rewards(self._seen)[0].max())
+        return float(self._log_rewards_seen.max())
 
     def log_rewards(self, encoded: Encoded) -> tuple[Array, Array]:
         """Mean and standard deviation of log-rewards, (N,) each."""
@@ -170,7 +189,7 @@ class Belief:
     def most_promising(self, rng: np.random.Generator) -> Encoded:
         """Members that were neither judged nor are running, the most promising first."""
         moves = self._knowledge.neighbourhood
-        order = np.argsort(-self.log_rewards(self.trained)[0], kind="stable")[:_BEST_STARTS]
+        order = np.argsort(-self._log_rewards_seen[: len(self.trained)], kind="stable")[:_BEST_STARTS]
         centres = np.concatenate([self.trained[order], self._knowledge.backbone])
         start = np.concatenate([self._knowledge.inside.random(_RANDOM_STARTS, rng), centres, moves.exchanges(centres)])
         found = moves.climb(start, self.promise, rng, known=keys(np.concatenate([self._judged, self.running])))
@@ -182,6 +201,10 @@ class Belief:
         seen = np.concatenate([self.trained, self.running])
         return seen if len(seen) else self._knowledge.backbone
 
+    @cached_property
+    def _log_rewards_seen(self) -> Array:
+        return self.log_rewards(self._seen)[0]
+
     def _log_gain(self, encoded: Encoded) -> Array:
         if self._front is None:
             return log_expected_improvement(*self.log_rewards(encoded), self.best)
@@ -192,7 +215,8 @@ class Belief:
         """What is reached already, where several objectives are searched."""
         if not self._knowledge.problem.objectives:
             return None
-        return Front(self.model(self._seen)[0], self._knowledge.log_costs(self._seen))
+        costs = self._knowledge.log_costs(self._seen)
+        return Front(self.model(self._seen)[0], costs, np.maximum(self._knowledge.most_costs, costs.max(axis=0)))
 
 
 class KnownCostSampler(MemberSampler):

@@ -18,9 +18,9 @@ def volume(levels: Array, costs: Array, lowest: float, reference: Array) -> floa
     return float(compute_hypervolume(losses, np.append(-lowest, reference)))
 
 
-def integrated(levels: Array, costs: Array, mean: float, deviation: float, cost: Array) -> float:
+def integrated(levels: Array, costs: Array, reference: Array, mean: float, deviation: float, cost: Array) -> float:
     """The gain at many accuracies, weighed by how likely they are."""
-    lowest, reference = levels.min(), costs.max(axis=0)
+    lowest = levels.min()
     before = volume(levels, costs, lowest, reference)
     grid = np.linspace(mean - 7 * deviation, mean + 7 * deviation, 281)
     density = np.exp(-0.5 * ((grid - mean) / deviation) ** 2)
@@ -47,8 +47,9 @@ def test_the_gain_is_that_of_hypervolumes(num_costs: int, kind: str, members: in
     levels, costs = front_of(rng, members, num_costs, kind)
     mean, deviation = rng.normal(levels.mean(), 1.0, 4), rng.uniform(0.05, 1.0, 4)
     asked = np.vstack([rng.normal(0.0, 1.2, (3, num_costs)), costs[:1]])
-    found = np.exp(Front(levels, costs).log_expected_gain(mean, deviation, asked))
-    slow = [integrated(levels, costs, *each) for each in zip(mean, deviation, asked, strict=True)]
+    reference = costs.max(axis=0) + rng.choice([0.0, 0.5], num_costs)
+    found = np.exp(Front(levels, costs, reference).log_expected_gain(mean, deviation, asked))
+    slow = [integrated(levels, costs, reference, *each) for each in zip(mean, deviation, asked, strict=True)]
     np.testing.assert_allclose(found, slow, rtol=5e-3, atol=1e-5)
 
 
@@ -59,8 +60,8 @@ def test_a_certain_gain_is_a_volume(num_costs: int) -> None:
     levels, costs = front_of(rng, 12, num_costs, "front")
     asked = rng.normal(size=(30, num_costs))
     mean = rng.normal(0.5, 1.0, 30)
-    found = np.exp(Front(levels, costs).log_expected_gain(mean, np.full(30, 1e-9), asked))
-    bounds = levels.min(), costs.max(axis=0)
+    bounds = levels.min(), costs.max(axis=0) + 0.3
+    found = np.exp(Front(levels, costs, bounds[1]).log_expected_gain(mean, np.full(30, 1e-9), asked))
     before = volume(levels, costs, *bounds)
     after = [volume(np.append(levels, x), np.vstack([costs, c]), *bounds) for x, c in zip(mean, asked, strict=True)]
     np.testing.assert_allclose(found, np.array(after) - before, atol=1e-7)
@@ -72,7 +73,7 @@ def test_no_candidate_breaks_it(num_costs: int) -> None:
     print("seed 8")
     rng = np.random.default_rng(8)
     levels, costs = front_of(rng, 8, num_costs, "front")
-    front = Front(levels, costs)
+    front = Front(levels, costs, costs.max(axis=0))
     asked = np.vstack([costs, costs + 10, costs - 10])
     for shift in (-1e6, -100.0, 0.0, 100.0):
         found = front.log_expected_gain(np.tile(levels, 3) + shift, np.full(24, 1e-3), asked)
