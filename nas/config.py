@@ -156,9 +156,7 @@ class SearchConfig(BaseModel):
             if "accuracy" not in self.objectives:
                 raise ValueError("the sampler known-cost needs accuracy among the objectives: all else is known")
             if "step_time" in self.objectives and self.step_time.method == "measured":
-                raise ValueError(
-                    "the sampler known-cost needs known step times, got step_time.method measured"
-                )
+                raise ValueError("the sampler known-cost needs known step times, got step_time.method measured")
         return self
 
     @model_validator(mode="after")

@@ -13,7 +13,9 @@ from .evaluation_tasks import AccuracyRecord, Measure, Measurement, Preparation,
 from .executors.interface import Died, Done, Event, Infeasible, Progress, Refused, RefusedError
 from .leaderboard import Entry
 from .observer import Observer
+from .opinion import MIN_TRIALS, Opinion
 from .pricing import problem_of
+from .run import Run
 from .seeds import derived_seed
 from .trials import (
     known_replicates,
@@ -71,6 +73,21 @@ def planned_timings(entries: Sequence[Entry], config: SearchConfig, preparation:
     if not preparation.is_target_here:
         return []
     return [Timing(entry.number, entry.architecture, entry.micro_batches) for entry in _finalists(entries, config)]
+
+
+def by_belief(entries: Sequence[Entry], run: Run) -> list[Entry]:
+    """Entries by the reward that a model of all trainings believes each to have, the best first.
+
+    A single training is off by its luck; what its like have come to tells how much of it was luck.
+
+    Args:
+        entries: Of the run, best first.
+        run: With one objective; too few judged candidates are left as they are, since they tell nothing of each other.
+    """
+    if run.config.objectives or len(entries) < MIN_TRIALS:
+        return list(entries)
+    believed = Opinion(run).rewards
+    return sorted(entries, key=lambda entry: -believed[entry.number])
 
 
 def _finalists(entries: Sequence[Entry], config: SearchConfig) -> list[Entry]:

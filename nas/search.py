@@ -25,7 +25,7 @@ from .environment import describe_environment
 from .evaluation_tasks import Inspect, Inspection, Preparation, Prepare, Work, make_evaluator
 from .executors.interface import Died, Done, Event, Executor, Infeasible, Progress, Refused, RefusedError
 from .executors.local import LocalExecutor
-from .finalists import FinalistLoop, planned_replicates, planned_timings
+from .finalists import FinalistLoop, by_belief, planned_replicates, planned_timings
 from .leaderboard import leaderboard
 from .observer import Observer
 from .pricing import is_of, make_cost_model, read_tables, require_tables, with_reference_of
@@ -196,7 +196,7 @@ class _Session:
     def _judge_finalists(self, preparation: Preparation) -> bool:
         run = read_run(self.directory.path)
         # By their first trainings alone, so that a newcomer to an extended search has its chance too.
-        entries = leaderboard(run.records, run.reward(), {})
+        entries = by_belief(leaderboard(run.records, run.reward(), {}), run)
         loop = FinalistLoop(
             self.study,
             [*planned_timings(entries, self.config, preparation), *planned_replicates(entries, self.config)],

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from search_spaces.architecture import parse
 
+from ..opinion import MIN_TRIALS, Opinion, Promise
 from ..quantities import count, milliseconds, percent, reward_text
-from .belief import MIN_TRIALS, Opinion, Promise
 from .exchanges import exchanges_figure
 from .figure import Figure, frame
 from .findings import Findings

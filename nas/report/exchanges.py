@@ -7,8 +7,8 @@ from itertools import groupby
 from search_spaces.space import Value
 
 from ..leaderboard import Z95
+from ..opinion import Opinion
 from ..samplers.exchanges import Exchange
-from .belief import Opinion
 from .figure import Figure, Panel, Trace, axis
 
 _BLOCKS = {"er": "Fused", "ir": "MBConv"}

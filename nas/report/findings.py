@@ -10,10 +10,10 @@ from search_spaces.architecture import Architecture
 from search_spaces.space import SearchSpace
 
 from ..leaderboard import Entry
+from ..opinion import MIN_TRIALS, Opinion
 from ..reward import Reward
 from ..run import Run
 from ..trials import State, TrialRecord
-from .belief import MIN_TRIALS, Opinion
 
 NUM_LEADERS = 5
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from .belief import HeldOut, Opinion
+from ..opinion import HeldOut, Opinion
 from .figure import Figure, Panel, Trace, axis
 
 

@@ -13,7 +13,7 @@ import pytest
 from scipy.stats import kendalltau
 
 from nas.evaluation_tasks import AccuracyRecord
-from nas.report.belief import MIN_TRIALS, Opinion
+from nas.opinion import MIN_TRIALS, Opinion
 from nas.report.belief_section import belief_figures, belief_section
 from nas.report.exchanges import change, exchanges_figure, interval, verdict
 from nas.report.findings import Findings

@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from proxies.costs import Encoded
 from proxies.ranking import Ranking, rank
 
-from ..leaderboard import Z95, variance_between_trainings
-from ..pricing import make_cost_model
-from ..run import Run
-from ..samplers.exchanges import Exchange, exchanges
-from ..samplers.history import Verdicts
-from ..samplers.known_cost import Belief, Knowledge
-from ..search_problem import search_problem
-from ..trials import Outcome, State, TrialRecord
-from ..warm_start import earlier_runs
+from .leaderboard import Z95, variance_between_trainings
+from .pricing import make_cost_model
+from .run import Run
+from .samplers.exchanges import Exchange, exchanges
+from .samplers.history import Verdicts
+from .samplers.known_cost import Belief, Knowledge
+from .search_problem import search_problem
+from .trials import Outcome, State, TrialRecord
+from .warm_start import earlier_runs
 
 Array = NDArray[np.float64]
 
@@ -117,6 +117,12 @@ class Opinion:
     def favourite(self) -> int:
         """Place among the records of the candidate that is believed best."""
         return int(np.argmax(self._goals(self._belief.trained)))
+
+    @cached_property
+    def rewards(self) -> dict[int, float]:
+        """Of each candidate that was trained to the end, by its trial's number, as it is believed to be."""
+        believed = np.exp(self._belief.log_rewards(self._belief.trained)[0])
+        return {record.number: float(reward) for record, reward in zip(self.records, believed, strict=True)}
 
     @cached_property
     def exchanges(self) -> list[Exchange]:
