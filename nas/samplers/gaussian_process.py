@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 _JITTER = 1e-6
 _MAX_ITERATIONS = 40
 # Mean and standard deviation of the logarithm of each parameter; targets have mean 0 and standard deviation 1.
-_NOISE = (-4.5, 1.0)
+_NOISE = (-3.0, 1.5)
 _DEVIATION = (-0.5, 1.0)
 _RATE = (-2.5, 1.0)
 _RATE_OFFSET = (0.0, 0.7)

@@ -18,7 +18,7 @@ from experiments.accel_nasbench.local_search import find_optimum, one_exchanges,
 from experiments.accel_nasbench.networks import fit_networks, thermometer_bits
 from experiments.accel_nasbench.row_beds import NearestRow, make_row_bed
 from experiments.accel_nasbench.rows import find_data, mnasnet_space, read_rows
-from experiments.accel_nasbench.run_rows import RunRows, bed_of_rows, own_bed, read_rows_file, write_rows
+from experiments.accel_nasbench.run_rows import RunRows, bed_of_rows
 from experiments.accel_nasbench.stage_times import StageCells, fit_stage_times
 from experiments.accel_nasbench.surrogates import NUM_HELD_OUT, split
 from proxies.complexity import count_params
@@ -233,18 +233,6 @@ class TestBeds:
             make_row_bed("x", "x", TINY, rows=rows, accuracy=np.ones(3), step_time_s=None, costs=costs)
         assert reference_reward(TINY, costs).step_time_ref_s == pytest.approx(1, rel=0.02)
 
-    def test_rows_survive_their_file(self, tmp_path: Path) -> None:
-        rows = tiny_rows()
-        path = tmp_path / "rows.csv"
-        write_rows(rows, path)
-        again = read_rows_file(path, space=TINY, num_classes=10, in_channels=1)
-        assert again.architectures == rows.architectures
-        assert again.accuracy == pytest.approx(rows.accuracy)
-        assert again.step_time_s == pytest.approx(rows.step_time_s)
-        path.write_text("architecture,accuracy\n")
-        with pytest.raises(ValueError, match="must have the columns"):
-            read_rows_file(path, space=TINY, num_classes=10, in_channels=1)
-
     def test_a_proposal_is_mapped_to_the_nearest_row_that_is_left(self) -> None:
         rows = np.array([[0, 0, 0], [0, 0, 1], [2, 2, 2]])
         nearest = NearestRow(rows, seed=0)
@@ -258,18 +246,6 @@ class TestBeds:
         taken = {seed: NearestRow(rows, seed).take(np.zeros(8, dtype=int)) for seed in range(20)}
         assert len(set(taken.values())) > 3
         assert taken[3] == NearestRow(rows, 3).take(np.zeros(8, dtype=int))
-
-
-def test_our_own_rows_come_with_the_package() -> None:
-    """Another space than the benchmark's; the rows' parameters are those of networks for ten classes of grey images."""
-    bed = own_bed()
-    assert bed.pool is not None
-    assert len(bed.pool) > 100
-    assert {choice.rpartition("_")[2] for choice in bed.space.choices} >= {"block"}
-    text = bed.space.decode(bed.pool[3].tolist())
-    assert bed.costs(bed.pool[3:4]).params[0] == count_params(text, num_classes=10, in_channels=1)
-    assert 0.5 < bed.accuracy(bed.pool).mean() < 0.95
-    assert tuple(bed.backbone) in {tuple(row) for row in bed.pool.tolist()}
 
 
 def test_seed_noise_is_one_draw_for_each_training() -> None:

@@ -10,7 +10,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from experiments.accel_nasbench.bed import SEED_NOISE
 from experiments.accel_nasbench.beds import BED_NAMES
 from experiments.accel_nasbench.cache import cache_folder, key_of
-from experiments.accel_nasbench.run_rows import OWN_BED
 from nas.run_directory import write_whole
 from nas.samplers import SAMPLER_NAMES
 from search_spaces.messages import did_you_mean
@@ -92,9 +91,8 @@ def make_plan(
 
 
 def _require_bed(name: str) -> str:
-    known = (*BED_NAMES, OWN_BED)
-    if name not in known:
-        raise ValueError(f"no bed {name!r}; {did_you_mean(name, known)}")
+    if name not in BED_NAMES:
+        raise ValueError(f"no bed {name!r}; {did_you_mean(name, BED_NAMES)}")
     return name
 
 

@@ -15,7 +15,7 @@ import optuna
 
 from experiments.accel_nasbench.bed import SEED_NOISE, Bed
 from experiments.accel_nasbench.beds import Benchmark
-from experiments.accel_nasbench.run_rows import OWN_BED, bed_of_rows, own_bed, rows_of_run
+from experiments.accel_nasbench.run_rows import bed_of_rows, rows_of_run
 from nas.samplers.problem import Problem
 from proxies.costs import CostArrays
 
@@ -106,7 +106,7 @@ def load_bed(source: BedSource, name: str) -> Bed:
     """
     if source.run is not None and name == source.run_bed:
         return bed_of_rows(name, f"what the run {source.run} has trained", rows_of_run(source.run))
-    return own_bed() if name == OWN_BED else load_benchmark(source.data).bed(name)
+    return load_benchmark(source.data).bed(name)
 
 
 def play_match(source: BedSource, match: Match, budget: int) -> list[Row]:
