@@ -66,6 +66,7 @@ def infeasible_proposals(seed: int) -> np.ndarray:
     return np.array(found)
 
 
+@pytest.mark.slow
 def test_what_keeps_failing_is_proposed_less(monkeypatch: pytest.MonkeyPatch) -> None:
     seeds = range(2)
     taught = np.array([infeasible_proposals(seed) for seed in seeds])

@@ -247,6 +247,7 @@ def _macs(architecture: Architecture, num_classes: int, in_channels: int) -> int
     return count_macs(architecture, num_classes=num_classes, in_channels=in_channels)
 
 
+@pytest.mark.slow
 def test_walkers_visit_all_that_is_within_reach_alike() -> None:
     """Of 288 members 30 keep the limit; each is met about as often as any other, by the walk alone."""
     costs = costs_of_all("max_params")

@@ -32,6 +32,7 @@ def judged(run: Run) -> list[str]:
     return [record.candidate.architecture for record in run.records if record.is_judged and record.candidate]
 
 
+@pytest.mark.slow
 def test_earlier_results_decide_on_the_first_proposals_and_are_kept(tmp_path: Path) -> None:
     earlier = search(tmp_path / "earlier", sampler="random", trials=14)
     warm = (tmp_path / "earlier",)
@@ -92,6 +93,7 @@ def test_a_run_cannot_start_from_itself(tmp_path: Path) -> None:
         fake_search.config(tmp_path / "run", sampler="known-cost", warm_start=(tmp_path / "run",))
 
 
+@pytest.mark.slow
 def test_a_run_is_not_resumed_from_another_start(tmp_path: Path) -> None:
     search(tmp_path / "earlier", sampler="random", trials=4)
     search(tmp_path / "run", warm_start=(tmp_path / "earlier",), trials=2)
