@@ -171,6 +171,10 @@ class SearchConfig(BaseModel):
     def _earlier_runs_are_used(self) -> Self:
         if self.warm_start and self.sampler != "known-cost":
             raise ValueError(f"warm_start needs the sampler known-cost, got {self.sampler}")
+        if self.warm_start and self.step_time.method == "measured":
+            raise ValueError("warm_start needs known step times, got step_time.method measured")
+        if len(set(self.warm_start)) < len(self.warm_start):
+            raise ValueError(f"warm_start must name different runs, got {', '.join(map(str, self.warm_start))}")
         if self.out.absolute() in self.warm_start:
             raise ValueError(f"warm_start must name other runs than out, got {self.out}")
         return self

@@ -141,7 +141,8 @@ class Opinion:
     def held_out(self) -> HeldOut:
         """How well the model tells what it has not seen."""
         logs, deviations = self.model.left_out()
-        measured = np.array([self._level(record.outcome) for record in self.records if record.outcome])
+        values = self._verdicts.values[self._verdicts.is_feasible]
+        measured = np.exp(self._knowledge.log_accuracies(self._belief.trained, values))
         return HeldOut(
             records=self.records,
             predicted=np.exp(logs),
@@ -188,13 +189,6 @@ class Opinion:
             return [reward(accuracy=accuracy, step_time_s=step_time_s, params=params)]
         figures = {"accuracy": accuracy, "step_time": step_time_s, "params": float(params)}
         return [figures[name] for name in names]
-
-    def _level(self, outcome: Outcome) -> float:
-        """What the model is to predict."""
-        reward, accuracy = self._knowledge.problem.reward, outcome.accuracy.accuracy
-        if not self.is_step_time_believed:
-            return accuracy
-        return accuracy * (outcome.step_time_s / reward.step_time_ref_s) ** reward.w
 
     def _measured_noise(self) -> float | None:
         trainings = (

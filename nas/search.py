@@ -195,7 +195,7 @@ class _Session:
 
     def _judge_finalists(self, preparation: Preparation) -> bool:
         run = read_run(self.directory.path)
-        # By their first trainings alone, so that a newcomer to an extended search has its chance too.
+        # From first trainings alone, so that a newcomer to an extended search has its chance too.
         entries = by_belief(leaderboard(run.records, run.reward(), {}), run)
         loop = FinalistLoop(
             self.study,

@@ -39,6 +39,7 @@ def search_problem(
         seed=config.seed,
         reward=reward,
         costs=of_members,
+        is_priced=costs is not None,
         objectives=config.objectives,
         limits=search_limits(config, known, of_members),
         earlier=earlier,

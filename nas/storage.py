@@ -74,8 +74,10 @@ def _open(path: Path, *, to_read: bool) -> RDBStorage:
 
 
 def _require_same(started_with: dict[str, object], config: SearchConfig, path: Path) -> None:
+    # A field that is younger than the run had its default then.
+    defaults = SearchConfig().fingerprint()
     for name, value in config.fingerprint().items():
-        before = started_with.get(name)
+        before = started_with.get(name, defaults[name])
         if before != value:
             hint = "; use nas rerank for other exponents" if name in ("w", "v") else ""
             key, old, new = _difference(name, before, value)

@@ -53,8 +53,8 @@ def _introduction(findings: Findings, opinion: Opinion) -> Markup:
     further = f" and the {earlier} results of earlier runs that this one started from" if earlier else ""
     return element(
         "p",
-        f"The model of the known-cost sampler predicts what is dear, from all {len(findings.complete)} candidates that "
-        f"were trained{further}. {own} {_trust(opinion)}",
+        "The model of the known-cost sampler predicts accuracy, which nothing but training tells, from all "
+        f"{len(findings.complete)} candidates that were trained{further}. {own} {_trust(opinion)}",
     )
 
 

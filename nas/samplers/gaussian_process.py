@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_solve, cholesky, solve_triangular
+from scipy.linalg import LinAlgError, cho_solve, cholesky, solve_triangular
 from scipy.linalg.lapack import dpotri
 from scipy.optimize import minimize
 from scipy.special import expit
@@ -24,6 +24,8 @@ Array = NDArray[np.float64]
 
 _JITTER = 1e-6
 _MAX_ITERATIONS = 40
+_IMPOSSIBLE = 1e10
+"""Loss of parameters that cannot be."""
 # Mean and standard deviation of the logarithm of each parameter; targets have mean 0 and standard deviation 1.
 _NOISE = (-3.0, 1.5)
 _DEVIATION = (-0.5, 1.0)
@@ -151,14 +153,15 @@ def fit(points: Points, targets: Array) -> Hyperparameters:
         targets: (N,), standardised.
     """
     layout = _Layout(points.bits.shape[1], points.features.shape[1])
-    found = minimize(
-        _loss,
-        layout.means,
-        args=(layout, points, targets),
-        jac=True,
-        method="L-BFGS-B",
-        options={"maxiter": _MAX_ITERATIONS},
-    )
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        found = minimize(
+            _loss,
+            layout.means,
+            args=(layout, points, targets),
+            jac=True,
+            method="L-BFGS-B",
+            options={"maxiter": _MAX_ITERATIONS},
+        )
     return layout.read(found.x)
 
 
@@ -168,7 +171,11 @@ def _loss(logs: Array, layout: _Layout, points: Points, targets: Array) -> tuple
     parts = _Covariance(h, points, points)
     full = parts.whole.copy()
     full.flat[:: len(points) + 1] += h.noise + _JITTER
-    factor = cholesky(full, lower=True, check_finite=False)
+    try:
+        factor = cholesky(full, lower=True)
+    except (LinAlgError, ValueError):
+        # A first step may lead far out, where a covariance is singular or not finite: nothing to be found there.
+        return _IMPOSSIBLE, np.zeros_like(logs)
     alpha = cho_solve((factor, True), targets, check_finite=False)
     lower, _ = dpotri(factor, lower=1)
     inverse = np.tril(lower) + np.tril(lower, -1).T

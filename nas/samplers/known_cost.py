@@ -119,7 +119,7 @@ class Knowledge:
     def is_enough(self, verdicts: Verdicts) -> bool:
         """Whether so much is known that a model tells more than a design."""
         known = int(verdicts.is_feasible.sum()) + sum(len(run.logs) for run in self.earlier)
-        return known >= DESIGN_SIZE
+        return self.problem.is_priced and known >= DESIGN_SIZE
 
     def model_after(self, members: Encoded, logs: Array) -> AccuracyModel:
         """What is believed of accuracies; earlier runs count as long as the present one is explained better with them.

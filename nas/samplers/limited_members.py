@@ -59,6 +59,6 @@ class LimitedMembers:
 
     def _walk(self, walkers: Encoded, steps: int, rng: np.random.Generator) -> Encoded:
         for _ in range(steps):
-            moved = self._moves.double_exchange(walkers, rng)
+            moved = self._moves.random_step(walkers, rng)
             walkers = np.where(self._limits.allowed(moved)[:, None], moved, walkers)
         return walkers

@@ -18,7 +18,7 @@ _KEPT = 200
 _EXPANDED = 6
 """Members whose neighbours are looked at in a round."""
 _DOUBLE = 25
-"""Random members around each that differ in two choices."""
+"""Random members around each that differ in up to two choices."""
 _ROUNDS = 8
 
 
@@ -57,9 +57,9 @@ class Neighbourhood:
 
     def double_exchanges(self, encoded: Encoded, rng: np.random.Generator) -> Encoded:
         """Random members around each of these that differ in up to two choices."""
-        return self.double_exchange(np.repeat(encoded, _DOUBLE, axis=0), rng)
+        return self.random_step(np.repeat(encoded, _DOUBLE, axis=0), rng)
 
-    def double_exchange(self, encoded: Encoded, rng: np.random.Generator) -> Encoded:
+    def random_step(self, encoded: Encoded, rng: np.random.Generator) -> Encoded:
         """For each of these a random member that differs in up to two choices."""
         moved = encoded.copy()
         for _ in range(2 if len(self._columns) else 0):

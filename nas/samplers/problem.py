@@ -33,6 +33,8 @@ class Problem:
     reward: Reward
     costs: MemberCosts
     """Without step times while there is no table, or where they are measured."""
+    is_priced: bool = True
+    """Whether the costs are all that will be known beforehand; not while there is no table yet."""
     objectives: Sequence[str] = ()
     """Empty: the reward is maximised; else "accuracy", "step_time", "params", as they come."""
     limits: Limits = field(default_factory=Limits)

@@ -179,11 +179,11 @@ class TestNeighbourhood:
         rng, members = np.random.default_rng(1), Members(space)
         moves = Neighbourhood(members)
         rows = moves.random(100, rng)
-        for found in (rows, moves.exchanges(rows), moves.double_exchanges(rows, rng), moves.double_exchange(rows, rng)):
+        for found in (rows, moves.exchanges(rows), moves.double_exchanges(rows, rng), moves.random_step(rows, rng)):
             assert (found >= 0).all()
             assert (found < members.sizes).all()
             assert (members.canonical_rows(found) == found).all()
-        after = moves.double_exchange(rows, rng)
+        after = moves.random_step(rows, rng)
         assert len(after) == len(rows)
         # A block that changes may take its SE ratio along.
         assert ((after != rows).sum(axis=1) <= 4).all()

@@ -269,6 +269,17 @@ class TestEdges:
         assert np.isfinite([mean, deviation]).all()
         assert (deviation > 0).all()
 
+    @pytest.mark.parametrize("case", ["all alike but one", "exponential"])
+    def test_targets_far_from_normal_are_fitted(self, case: str) -> None:
+        """Steps of the search for parameters lead where a covariance is singular."""
+        for number in range(30):
+            rng = seeded(number)
+            points = some_points(rng, 12)
+            targets = np.append(np.zeros(11), 1.0) if case == "all alike but one" else np.exp(4 * points.features[:, 0])
+            found = fit(points, (targets - targets.mean()) / targets.std())
+            posterior = Posterior(found, points, targets)
+            assert np.isfinite(posterior(points)).all()
+
     def test_two_thousand_points(self) -> None:
         """Of few architectures, so that most of them come several times."""
         rng = seeded(5)

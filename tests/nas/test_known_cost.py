@@ -344,6 +344,12 @@ class TestEarlierRuns:
         print(warm, cold)
         assert np.mean(warm) < np.mean(np.minimum(cold, 26))
 
+    def test_before_there_is_a_table_the_design_proposes(self) -> None:
+        """A model without step times would propose what is accurate and slow."""
+        problem = replace(problem_of(with_step_times=False), is_priced=False)
+        cold, warm = (Game(replace(problem, earlier=runs), made_up(0)) for runs in ([], [self.earlier(0)]))
+        assert [cold.ask(1 + n).params for n in range(4)] == [warm.ask(1 + n).params for n in range(4)]
+
     @pytest.mark.parametrize("objectives", [(), ("accuracy", "step_time")])
     @pytest.mark.parametrize("with_step_times", [True, False])
     def test_they_are_enough_to_start_from(self, objectives: tuple[str, ...], with_step_times: bool) -> None:

@@ -13,7 +13,7 @@ from nas.run_directory import RunDirectory, RunDirectoryError
 from nas.samplers import SAMPLER_NAMES
 from nas.storage import load_study
 from nas.study import Ending
-from nas.trials import State
+from nas.trials import State, read_fingerprint, write_fingerprint
 from proxies.infeasible import InfeasibleError
 
 
@@ -192,6 +192,17 @@ def test_another_question_is_refused_and_nothing_is_overwritten(
         fake_search.run(fake_search.config(tmp_path / "run", trials=2, finalists=0, **changes))
     after = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.suffix != ".db"}
     assert after == before
+
+
+def test_a_run_that_is_older_than_a_field_had_its_default(tmp_path: Path) -> None:
+    run, _ = fake_search.run(fake_search.config(tmp_path / "run", trials=2, finalists=0))
+    study = load_study(run.directory)
+    written = read_fingerprint(study)
+    assert written is not None
+    write_fingerprint(study, {key: value for key, value in written.items() if key not in ("warm_start", "max_params")})
+    fake_search.run(fake_search.config(tmp_path / "run", trials=3, finalists=0))
+    with pytest.raises(RunDirectoryError, match="another max_params: None, now 1000000"):
+        fake_search.run(fake_search.config(tmp_path / "run", trials=3, finalists=0, max_params=1_000_000))
 
 
 def test_changed_images_are_refused_on_resume(tmp_path: Path) -> None:
