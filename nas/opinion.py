@@ -14,9 +14,10 @@ from proxies.ranking import Ranking, rank
 from .leaderboard import Z95, variance_between_trainings
 from .pricing import make_cost_model
 from .run import Run
+from .samplers.belief import Belief
 from .samplers.exchanges import Exchange, exchanges
 from .samplers.history import Verdicts
-from .samplers.known_cost import Belief, Knowledge
+from .samplers.knowledge import Knowledge
 from .search_problem import search_problem
 from .trials import Outcome, State, TrialRecord
 from .warm_start import earlier_runs

@@ -42,7 +42,8 @@ def make_sampler(name: str, problem: "Problem") -> "Callable[[int], BaseSampler]
 
     from ..trials import distributions
     from .evolution import EvolutionSampler
-    from .known_cost import Knowledge, KnownCostSampler
+    from .knowledge import Knowledge
+    from .known_cost import KnownCostSampler
     from .known_space import KnownSpaceSampler
     from .random_search import RandomSearchSampler
     from .reinforce import ReinforceSampler

@@ -9,7 +9,7 @@ from proxies.costs import Encoded
 from search_spaces.space import Value
 
 from .accuracy_model import AccuracyModel
-from .known_cost import Knowledge
+from .knowledge import Knowledge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

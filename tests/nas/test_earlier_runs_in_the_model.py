@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nas.reward import Reward
-from nas.samplers.known_cost import Knowledge
+from nas.samplers.knowledge import Knowledge
 from nas.samplers.problem import EarlierRun, Problem
 from proxies.costs import CostModel, Encoded
 from search_spaces.named_spaces import get_space

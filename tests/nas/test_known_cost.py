@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 from nas.reward import Reward
 from nas.samplers import make_sampler
 from nas.samplers.history import Members
-from nas.samplers.known_cost import Knowledge
+from nas.samplers.knowledge import Knowledge
 from nas.samplers.neighbourhood import distinct
 from nas.samplers.problem import EarlierRun, Problem
 from nas.trials import distributions

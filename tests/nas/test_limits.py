@@ -17,7 +17,7 @@ from nas.limits import Limit, Limits
 from nas.reward import Reward
 from nas.run import Run
 from nas.samplers import make_sampler
-from nas.samplers.known_cost import Knowledge
+from nas.samplers.knowledge import Knowledge
 from nas.samplers.problem import Problem
 from nas.study import Ending
 from nas.trials import State, distributions

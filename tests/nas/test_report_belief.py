@@ -25,7 +25,7 @@ from nas.samplers.accuracy_model import AccuracyModel, Trained
 from nas.samplers.descriptors import Descriptor
 from nas.samplers.exchanges import exchanges
 from nas.samplers.gaussian_process import Hyperparameters, Posterior, expected
-from nas.samplers.known_cost import Knowledge
+from nas.samplers.knowledge import Knowledge
 from nas.samplers.problem import Problem
 from nas.trials import EarlierResults, TrialRecord
 from proxies.complexity import count_params

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import optuna
 
+from nas.samplers.belief import Belief
 from nas.samplers.history import Places, read_verdicts
-from nas.samplers.known_cost import Belief, Knowledge
+from nas.samplers.knowledge import Knowledge
 from nas.samplers.problem import Problem
 
 

@@ -8,7 +8,8 @@ from optuna.samplers import BaseSampler
 
 from nas.samplers import SAMPLER_NAMES, make_sampler
 from nas.samplers.descriptors import Descriptor
-from nas.samplers.known_cost import Knowledge, KnownCostSampler
+from nas.samplers.knowledge import Knowledge
+from nas.samplers.known_cost import KnownCostSampler
 from nas.samplers.problem import Problem
 from proxies.costs import Encoded
 from search_spaces.messages import did_you_mean
