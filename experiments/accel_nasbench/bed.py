@@ -42,7 +42,8 @@ class Bed:
 
     def gap(self, reward: float) -> float:
         """How far a reward is below the best, as a fraction of the best."""
-        return (self.optimum - reward) / self.optimum
+        # Twelve digits: sums in another order differ in the sixteenth, and a gap of -0 looks wrong.
+        return round((self.optimum - reward) / self.optimum, 12) + 0.0
 
     @cached_property
     def backbone(self) -> tuple[int, ...]:
