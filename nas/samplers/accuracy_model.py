@@ -33,7 +33,8 @@ class Trained:
     members: Encoded
     """(N, number of choices)"""
     logs: Array
-    """Logarithms of accuracy, (N,); those of failed trainings are lifted to half of the best accuracy."""
+    """Logarithms of accuracy, (N,), or of what else of the reward is unknown, see `Knowledge.log_accuracies`; those of
+    failed trainings are lifted to half of the best."""
 
     @staticmethod
     def of(members: Encoded, logs: Array) -> "Trained":
@@ -99,7 +100,7 @@ class AccuracyModel:
 
     @property
     def credibility(self) -> float:
-        """Logarithm of the probability density of the run's results, each predicted from all others."""
+        """Logarithm of the density of the run's results, each predicted from all others, up to a constant."""
         mean, deviation = self.left_out()
         variance = deviation**2 + self.noise**2
         return float(-0.5 * np.sum((self._trained.logs - mean) ** 2 / variance + np.log(variance)))
@@ -144,7 +145,8 @@ def _standardised(trained: Trained, mean: float, spread: float) -> Array:
 def _scale(describe: Descriptor, trained: Trained, earlier: Sequence[Trained]) -> tuple[float, float]:
     """Mean and standard deviation of a run's results; few results lean on earlier runs' spread.
 
-    A run's mean says which members it has trained, so with earlier runs it is that of what they leave unexplained.
+    A run's mean says which members it has trained, so with earlier runs it is that of what the first of them leaves
+    unexplained.
     """
     count = len(trained.logs)
     spreads = [np.var(other.logs) for other in earlier if len(other.logs) > 1]

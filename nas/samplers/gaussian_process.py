@@ -26,7 +26,7 @@ _JITTER = 1e-6
 _MAX_ITERATIONS = 40
 _IMPOSSIBLE = 1e10
 """Loss of parameters that cannot be."""
-# Mean and standard deviation of the logarithm of each parameter; targets have mean 0 and standard deviation 1.
+# Mean and standard deviation of the logarithm of each parameter, for targets of about mean 0 and standard deviation 1.
 _NOISE = (-3.0, 1.5)
 _DEVIATION = (-0.5, 1.0)
 _RATE = (-2.5, 1.0)
