@@ -19,9 +19,9 @@ _PROMISING = 500
 class Design:
     """Chooses members one by one, each so that it leaves the least doubt about the promising ones together.
 
-    Promising are the cheapest third of the members, as the reward weighs costs: what is best lies among them rather than
-    among the dear ones. Nothing but the covariance that is expected beforehand is needed for that, and no step times:
-    multiply-adds stand in for them, so that a design is the same before and after a calibration.
+    Promising are the cheapest third of the members, as the reward weighs costs: what is best lies among them rather
+    than among the dear ones. Nothing but the covariance that is expected beforehand is needed for that, and no step
+    times: multiply-adds stand in for them, so that a design is the same before and after a calibration.
     """
 
     def __init__(self, members: Members, inside: LimitedMembers, reward: Reward, costs: MemberCosts, seed: int):
