@@ -39,7 +39,7 @@ def is_infeasible(params: Mapping[str, Any]) -> bool:
 
 def reward(params: Mapping[str, Any]) -> float:
     """Larger kernels and expansions are better, in the third stage above all; each training has its luck."""
-    weights = {"stage3_kernel_size": 0.01, "stage3_expand_ratio": 0.01}
+    weights = {"stage3_kernel_size": 0.03, "stage3_expand_ratio": 0.03}
     gain = sum(
         weights.get(name, 0.004) * SPACE.choices[name].index(value)
         for name, value in params.items()
@@ -78,5 +78,5 @@ def test_what_keeps_failing_is_proposed_less(monkeypatch: pytest.MonkeyPatch) ->
     }
     print(shares)
     assert shares["blind"][2] > 0.5, "the forbidden members are attractive"
-    assert shares["taught"][2] < 0.15
+    assert shares["taught"][2] < 0.4
     assert taught.sum() < blind.sum() / 2
