@@ -8,7 +8,6 @@ for a member, so every candidate is judged by its own, and known limits are kept
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 from optuna import Study
 from optuna.trial import FrozenTrial
 
@@ -18,8 +17,6 @@ from .belief import Belief
 from .history import Places, Verdicts, read_running, read_verdicts
 from .knowledge import Knowledge
 from .member_sampler import MemberSampler
-
-Array = NDArray[np.float64]
 
 
 class KnownCostSampler(MemberSampler):

@@ -1,14 +1,15 @@
 """A sampler on a bed where only some members can be trained."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from optuna import Study
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
+from nas.samplers.known_space import KnownSpaceSampler
 from search_spaces.space import SearchSpace
 
 from .final_choice import Places
@@ -17,7 +18,7 @@ Repair = Callable[[np.ndarray], Places | None]
 """The member that is trained in place of a proposed one, (number of choices,)."""
 
 
-class RepairedSampler(BaseSampler):
+class RepairedSampler(KnownSpaceSampler):
     """Lets another sampler propose, and puts the nearest member that can be trained in its proposal's place.
 
     What it learns from is what was trained, with whatever it has written into the trial itself.
@@ -26,10 +27,8 @@ class RepairedSampler(BaseSampler):
     def __init__(
         self, sampler: BaseSampler, space: SearchSpace, known: Mapping[str, BaseDistribution], repair: Repair
     ) -> None:
-        self._sampler, self._space, self._known, self._repair = sampler, space, dict(known), repair
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return self._known
+        super().__init__(sampler, known)
+        self._search_space, self._known, self._repair = space, dict(known), repair
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -39,20 +38,8 @@ class RepairedSampler(BaseSampler):
         for name, distribution in self._known.items():
             if name not in params:
                 params[name] = self._sampler.sample_independent(study, trial, name, distribution)
-        proposed = np.array(self._space.encode(self._space.from_params(params)))
+        proposed = np.array(self._search_space.encode(self._search_space.from_params(params)))
         places = self._repair(proposed)
         if places is None:
             raise RuntimeError("nothing is left to be trained")
-        return dict(self._space.to_params(self._space.decode(places)))
-
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        return self._sampler.sample_independent(study, trial, param_name, param_distribution)
-
-    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        # What was enqueued has been repaired already.
-        self._sampler.before_trial(study, trial)
-
-    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
-        self._sampler.after_trial(study, trial, state, values)
+        return dict(self._search_space.to_params(self._search_space.decode(places)))
