@@ -1,0 +1,1 @@
+"""From one network to a family: smaller and larger members under budgets, by published or fitted coefficients."""

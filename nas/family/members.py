@@ -1,0 +1,143 @@
+"""A family as data: its members with all that is known of them before they are trained, and its file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from search_spaces.architecture import Architecture, parse
+from search_spaces.messages import did_you_mean, first_line
+from search_spaces.scaling import Coefficients
+from search_spaces.strict_yaml import dump_yaml, read_yaml
+
+from ..regularization import Regularization
+
+FORMAT = 1
+"""Version of the file; others are refused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepTimeFigure:
+    """A step time, predicted or measured."""
+
+    seconds: float
+    relative_error: float
+    """Standard error ÷ the step time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One size of a family.
+
+    Raises:
+        ValueError: If its architecture cannot be parsed.
+    """
+
+    name: str
+    architecture: str
+    """Its resolution is the training size."""
+    test_size: int
+    """Inference size, pixels per side, under the cap."""
+    computed_test_size: int
+    """Before the cap."""
+    phi: float | None
+    """Steps above the network the family starts from; None where a size has numbers of its own."""
+    late_growth: bool
+    """Whether late stages have grown."""
+    params: int
+    macs: int
+    """At the training size."""
+    peak_memory_bytes: int
+    """Of a training step, predicted."""
+    predicted: StepTimeFigure | None = None
+    measured: StepTimeFigure | None = None
+    regularization: Regularization
+
+    def __post_init__(self) -> None:
+        parse(self.architecture)
+
+    @property
+    def step_time(self) -> StepTimeFigure | None:
+        """Measured where it is, else predicted."""
+        return self.measured or self.predicted
+
+    @property
+    def is_capped(self) -> bool:
+        return self.test_size < self.computed_test_size
+
+    def parsed(self) -> Architecture:
+        return parse(self.architecture)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """The training step whose costs are told."""
+
+    num_classes: int
+    in_channels: int
+    batch_size: int
+    mode: str
+    optimizer: str
+    device: str | None = None
+    """Whose step times are told; None where none are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """Networks that were scaled from one.
+
+    Raises:
+        ValueError: If it has no member, or two of one name.
+    """
+
+    network: str
+    """The architecture it starts from."""
+    base: str
+    """The same un-scaled."""
+    ladder: str
+    stands_at: str
+    """Size of the ladder that the network has, or counts as."""
+    coefficients: Coefficients | None
+    """α, β and γ where they were given or fitted; None: growth along the ladder."""
+    max_size: int | None
+    setting: Setting
+    members: tuple[Member, ...]
+    format: int = FORMAT
+
+    def __post_init__(self) -> None:
+        if self.format != FORMAT:
+            raise ValueError(f"this is a family of format {self.format}, we read {FORMAT}")
+        names = [member.name for member in self.members]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"a family has members of different names, got {', '.join(names) or 'none'}")
+
+    def member(self, name: str) -> Member:
+        """
+        Raises:
+            ValueError: If no member has this name.
+        """
+        for member in self.members:
+            if member.name == name:
+                return member
+        raise ValueError(f"no member {name!r}; {did_you_mean(name, [member.name for member in self.members])}")
+
+
+_FAMILIES = TypeAdapter(Family)
+
+
+def dump_family(family: Family) -> str:
+    """A family as YAML; `read_family` is the inverse."""
+    return dump_yaml(_FAMILIES.dump_python(family, mode="json"))
+
+
+def read_family(path: Path) -> Family:
+    """Read `family.yaml`.
+
+    Raises:
+        ValueError: In one line that names the path and what is wrong.
+    """
+    written = read_yaml(path)
+    try:
+        return _FAMILIES.validate_python(written)
+    except ValidationError as error:
+        raise ValueError(f"{path} is no family: {first_line(error)}") from None

@@ -1,0 +1,192 @@
+"""From a start and the members that are wanted to a family: the largest network that keeps each budget."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from search_spaces.architecture import Architecture
+from search_spaces.ladders import Rung
+from search_spaces.scaling import Coefficients, LateGrowth, cap_resolution, require_within_cap
+
+from ..regularization import regularization_for
+from .budget import Budget, Request
+from .growth import Multipliers, along, compounded
+from .members import Family, Member, Setting, StepTimeFigure
+from .source import CostsOf
+from .start import Start
+
+_PHI_STEP = 0.02
+_PHI_OF_S = 4
+_FARTHEST = 8.0
+"""Steps above and below the network that are looked at: factors of about 256 in multiply-adds."""
+
+
+class StepTimesUnknownError(ValueError):
+    """A budget asks for step times that nobody has predicted."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sized:
+    """A network of the family that could become a member."""
+
+    architecture: Architecture
+    computed_test_size: int
+    phi: float | None
+    late_growth: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planner:
+    """Makes the members of one family."""
+
+    start: Start
+    costs: CostsOf
+    """At each architecture's own resolution; with step times where budgets ask for them."""
+    max_size: int | None
+    """Cap on inference sizes; None lifts it."""
+    coefficients: Coefficients | None = None
+    """α, β, γ; None: growth along the start's ladder."""
+
+    def plan(self, requests: Sequence[Request], setting: Setting) -> Family:
+        """The family of the members that are wanted.
+
+        Raises:
+            ValueError: If a name is unknown, no network keeps a budget, or a size is above the cap.
+        """
+        names = [request.name for request in requests]
+        if len(set(names)) < len(names):
+            raise ValueError(f"members must have different names, got {', '.join(names)}")
+        start, chosen = self.start, [(request.name, self._choose(request)) for request in requests]
+        return Family(
+            network=str(start.network),
+            base=str(start.base),
+            ladder=start.ladder.name,
+            stands_at=start.rung.name,
+            coefficients=self.coefficients,
+            max_size=self.max_size,
+            setting=setting,
+            members=tuple(self._member(name, sized) for name, sized in chosen),
+        )
+
+    def _choose(self, request: Request) -> _Sized:
+        budget, rung = request.budget, self._rung(request)
+        if budget.test_size is not None:
+            require_within_cap(budget.test_size, self.max_size)
+        try:
+            if rung is not None and budget.is_open:
+                return self._at_rung(rung, budget.test_size)
+            return self._largest(request)
+        except ValueError as error:
+            raise ValueError(f"{request.name}: {error}") from None
+
+    def _rung(self, request: Request) -> Rung | None:
+        names = {rung.name: rung for rung in self.start.ladder.rungs}
+        if request.name not in names and request.budget.is_open:
+            known = ", ".join(names)
+            raise ValueError(f"{request.name} is no size of {self.start.ladder.name} ({known}), so it needs a budget")
+        return names.get(request.name)
+
+    def _at_rung(self, rung: Rung, test_size: int | None) -> _Sized:
+        """The network itself, a published size, or by coefficients as many steps away as the ladder has it."""
+        start, phi = self.start, rung.phi - self.start.rung.phi
+        if rung == start.rung and test_size is None:
+            return _Sized(start.network, start.test_size, 0.0, rung.late_growth is not None)
+        if self.coefficients is None and test_size is None:
+            architecture, computed = start.at_rung(rung, self.max_size)
+            is_between = rung.name in start.ladder.knots
+            return _Sized(architecture, computed, phi if is_between else None, rung.late_growth is not None)
+        return self._at(phi, rung.late_growth, test_size)
+
+    def _largest(self, request: Request) -> _Sized:
+        """The network farthest up that keeps a budget; one whose late stages grow, where any such does."""
+        late, budget = self.start.ladder.late_above, request.budget
+        border = _FARTHEST if late is None else late - self.start.rung.phi
+        count = round(_FARTHEST / _PHI_STEP)
+        phis = [round(step * _PHI_STEP, 9) for step in range(count, -count - 1, -1)]
+        above, below = [phi for phi in phis if phi > border], [phi for phi in phis if phi <= border]
+        for growth, places in ((LateGrowth(), above), (None, above), (None, below)):
+            for phi in places:
+                sized = self._possible(phi, growth, budget.test_size)
+                if sized is not None and self._excess(sized.architecture, budget) is None:
+                    return sized
+        raise ValueError(self._why_impossible(budget, reversed(phis)))
+
+    def _why_impossible(self, budget: Budget, from_smallest: Iterable[float]) -> str:
+        for phi in from_smallest:
+            sized = self._possible(phi, None, budget.test_size)
+            if sized is not None:
+                return (
+                    f"no network of this family keeps it: the smallest has {self._excess(sized.architecture, budget)}"
+                )
+        return "no network of this family can be built: stages need 8 channels, and sizes the total stride"
+
+    def _possible(self, phi: float, growth: LateGrowth | None, test_size: int | None) -> _Sized | None:
+        """None where a stage would be too narrow or the size too small."""
+        try:
+            return self._at(phi, growth, test_size)
+        except ValueError:
+            return None
+
+    def _at(self, phi: float, late_growth: LateGrowth | None, test_size: int | None) -> _Sized:
+        architecture, computed = self.start.scaled(
+            self._growth(phi), late_growth=late_growth, max_size=self.max_size, test_size=test_size
+        )
+        return _Sized(architecture, computed, phi, late_growth is not None)
+
+    def _growth(self, phi: float) -> Multipliers:
+        if self.coefficients is not None:
+            return compounded(self.coefficients)(phi)
+        return along(self.start.ladder, self.start.rung.phi)(phi)
+
+    def _excess(self, architecture: Architecture, budget: Budget) -> str | None:
+        """The first cost that is over its budget, in words."""
+        costs = self.costs(architecture)
+        if budget.params is not None and costs.params > budget.params:
+            return f"{costs.params:,} parameters, the budget is {budget.params:,.0f}"
+        if budget.macs is not None and costs.macs > budget.macs:
+            return f"{costs.macs:,} MACs, the budget is {budget.macs:,.0f}"
+        if budget.memory is not None and costs.peak_memory_bytes > budget.memory:
+            held, most = costs.peak_memory_bytes / 2**30, budget.memory / 2**30
+            return f"{held:.3g} GiB in a training step, the budget is {most:.3g} GiB"
+        if budget.step_time is not None:
+            ratio = self._seconds(architecture) / self._seconds(self.start.network)
+            if ratio > budget.step_time:
+                return f"{ratio:.3g} × the step time, the budget is {budget.step_time:g} ×"
+        return None
+
+    def _seconds(self, architecture: Architecture) -> float:
+        seconds = self.costs(architecture).step_time_s
+        if seconds is None:
+            raise StepTimesUnknownError("a budget of step time needs a step-time table")
+        return seconds
+
+    def _member(self, name: str, sized: _Sized) -> Member:
+        architecture = sized.architecture
+        costs, reference = self.costs(architecture), self._of_size_s()
+        predicted = None
+        if costs.step_time_s is not None:
+            predicted = StepTimeFigure(seconds=costs.step_time_s, relative_error=costs.step_time_rse)
+        return Member(
+            name=name,
+            architecture=str(architecture),
+            test_size=cap_resolution(sized.computed_test_size, self.max_size),
+            computed_test_size=sized.computed_test_size,
+            phi=sized.phi,
+            late_growth=sized.late_growth,
+            params=costs.params,
+            macs=costs.macs,
+            peak_memory_bytes=costs.peak_memory_bytes,
+            predicted=predicted,
+            regularization=regularization_for(
+                costs.params / self.costs(reference).params,
+                train_size=architecture.resolution,
+                smallest_train_size=reference.resolution,
+            ),
+        )
+
+    def _of_size_s(self) -> Architecture:
+        """The family's network as large as V2-S, or EfficientNet-B4, against which regularisation is set."""
+        start = self.start
+        if start.rung.phi == _PHI_OF_S:
+            return start.network
+        rung = next(rung for rung in start.ladder.rungs if rung.phi == _PHI_OF_S)
+        return start.at_rung(rung, self.max_size)[0]
