@@ -55,6 +55,11 @@ class RunDirectory:
         return self.path / "report.html"
 
     @property
+    def family_file(self) -> Path:
+        """The networks that its best was scaled to."""
+        return self.path / "family.yaml"
+
+    @property
     def errors_file(self) -> Path:
         """Tracebacks of evaluations that died."""
         return self.path / "errors.log"

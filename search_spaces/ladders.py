@@ -9,6 +9,7 @@ from .architecture import Architecture
 from .messages import did_you_mean
 from .scaling import (
     MAX_TEST_SIZE,
+    TRAIN_SHARE,
     Head,
     LateGrowth,
     Stem,
@@ -59,6 +60,8 @@ class Ladder:
     """φ above which late stages grow; None: never."""
     max_size: int | None
     """Cap on the test size; None where there is none."""
+    train_share: float
+    """Training size ÷ test size, where a size has no training size of its own."""
     keep_nine_tenths: bool
     source: str
 
@@ -164,6 +167,7 @@ EFFICIENTNET = Ladder(
     knots=tuple(f"b{number}" for number in range(9)),
     late_above=None,
     max_size=None,
+    train_share=1.0,
     keep_nine_tenths=True,
     source="google/automl, efficientnet_builder.py; L2's sizes are Noisy Student's (arXiv:1911.04252)",
     rungs=(
@@ -188,6 +192,7 @@ EFFICIENTNET_V2 = Ladder(
     knots=("b0", "b1", "b2", "b3", "s", "m", "l"),
     late_above=4,
     max_size=MAX_TEST_SIZE,
+    train_share=TRAIN_SHARE,
     keep_nine_tenths=False,
     source="google/automl, effnetv2_configs.py; S of the paper's first version: arXiv:2104.00298v1, Table 4",
     rungs=(

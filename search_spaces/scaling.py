@@ -230,22 +230,22 @@ def round_size(size: float) -> int:
     return math.ceil(round(size / divisor, 9)) * divisor
 
 
-def train_size_for(test_size: int) -> int:
-    """The training size below an inference size: four fifths, down to a multiple of 8.
+def train_size_for(test_size: int, share: float = TRAIN_SHARE) -> int:
+    """The training size below an inference size: four fifths, or another share, down to a multiple of 8.
 
     >>> [train_size_for(size) for size in (240, 260, 300, 480)]  # V2-B1, B2, B3; M and L
     [192, 208, 240, 384]
     """
-    return max(8, math.floor(round(TRAIN_SHARE * test_size / 8, 9)) * 8)
+    return test_size if share == 1 else max(8, math.floor(round(share * test_size / 8, 9)) * 8)
 
 
-def inference_size_for(train_size: int) -> int:
-    """The inference size above a training size: five fourths, rounded as `round_size` does.
+def inference_size_for(train_size: int, share: float = TRAIN_SHARE) -> int:
+    """The inference size of which a training size is four fifths, or another share, as `round_size` rounds it.
 
     >>> [inference_size_for(size) for size in (192, 300, 384)]  # V2-B1, S, M
     [240, 384, 480]
     """
-    return round_size(train_size / TRAIN_SHARE)
+    return train_size if share == 1 else round_size(train_size / share)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,7 +283,7 @@ def coefficient_grid(*, cost: float = 2.0, within: float = 0.05, step: float = 0
         within: Relative deviation from it that is allowed.
         step: Of the grid, from 1.
     """
-    most = {name: cost * (1 + within) for name in ("alpha", "beta", "gamma")}
+    most = dict.fromkeys(("alpha", "beta", "gamma"), cost * (1 + within))
     counts = {name: math.floor((bound - 1) / step + 1e-9) + 1 for name, bound in most.items()}
     for a in range(counts["alpha"]):
         for b in range(counts["beta"]):

@@ -11,7 +11,9 @@ from .errors import usage_errors
 if TYPE_CHECKING:
     from search_spaces.architecture import Architecture
 
-ARCH = Annotated[str, typer.Argument(help="A catalog name, an architecture text, a file, or a run directory.")]
+ARCH = Annotated[
+    str, typer.Argument(help="A catalog name, an architecture text, a file, FAMILY.yaml:MEMBER, or a run directory.")
+]
 CLASSES = Annotated[int, typer.Option("--num-classes", min=1, help="Width of the classifier.")]
 CHANNELS = Annotated[int, typer.Option("--in-channels", min=1, help="Channels of the images.")]
 RESOLUTION = Annotated[int | None, typer.Option(min=1, help="Pixels per side; by default the architecture's own.")]
@@ -70,7 +72,7 @@ def show(
 
 
 def read_architecture(text: str) -> "Architecture":
-    """An architecture by catalog name, text, file or run directory.
+    """An architecture by catalog name, text, file, member of a family or run directory.
 
     Raises:
         ValueError: If it is none of these.
@@ -87,6 +89,11 @@ def read_architecture(text: str) -> "Architecture":
         return _architecture_in(path)
     if text.startswith("stem"):
         return parse(text)
+    file, colon, member = text.rpartition(":")
+    if colon and Path(file).is_file():
+        from ..family.members import read_family
+
+        return read_family(Path(file)).member(member).parsed()
     raise ValueError(f"no architecture text, file, run directory or catalog name: {text!r}")
 
 
@@ -107,7 +114,10 @@ def _architecture_in(path: Path) -> "Architecture":
     from search_spaces.strict_yaml import read_yaml
 
     if path.suffix in (".yaml", ".yml"):
-        return parse(read_yaml(path).get("architecture"))  # type: ignore[arg-type]  # parse checks the type itself
+        written = read_yaml(path)
+        if "members" in written:
+            raise ValueError(f"{path} holds a family; name a member of it, e.g. {path}:m")
+        return parse(written.get("architecture"))  # type: ignore[arg-type]  # parse checks the type itself
     try:
         return parse(path.read_text(encoding="utf-8").strip())
     except UnicodeDecodeError:

@@ -80,7 +80,7 @@ def leaderboard_table(entries: Sequence[Entry], limit: int | None = 10) -> Leade
 
 def stage_table(architecture: Architecture) -> Table:
     """The stages of an architecture, from the input to the head."""
-    table = _table()
+    table = plain_table()
     for name in ("stage", "block"):
         table.add_column(name)
     for name in ("layers", "channels", "stride", "SE", "output"):
@@ -94,7 +94,7 @@ def stage_table(architecture: Architecture) -> Table:
 def comparison_table(comparison: Comparison) -> RenderableType:
     """Two runs side by side, and in plain words whether their rewards may be compared."""
     left, right = comparison.left, comparison.right
-    table = _table()
+    table = plain_table()
     table.add_column("")
     for side in (left, right):
         table.add_column(Text(str(side.path)), overflow="fold")
@@ -139,7 +139,7 @@ def _conclusions(comparison: Comparison) -> list[str]:
 
 
 def _figures_table(entries: Sequence[Entry], *, with_architectures: bool) -> Table:
-    table = _table()
+    table = plain_table()
     table.add_column("", justify="right")
     if with_architectures:
         table.add_column("architecture")
@@ -202,5 +202,6 @@ def _value(value: object) -> Text:
     return Text("–" if value is None else str(value))
 
 
-def _table() -> Table:
+def plain_table() -> Table:
+    """The house's table: a rule under the heads, nothing else."""
     return Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")

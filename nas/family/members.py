@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from proxies.step_time import Verdict
 from search_spaces.architecture import Architecture, parse
 from search_spaces.messages import did_you_mean, first_line
 from search_spaces.scaling import Coefficients
@@ -23,6 +24,8 @@ class StepTimeFigure:
     seconds: float
     relative_error: float
     """Standard error ÷ the step time."""
+    verdict: Verdict | None = None
+    """Of a measurement."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +81,9 @@ class Setting:
     batch_size: int
     mode: str
     optimizer: str
-    device: str | None = None
-    """Whose step times are told; None where none are."""
+    predicted_for: str | None = None
+    """Device whose step times are predicted; None where none are."""
+    measured_on: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,10 +23,10 @@ class Source:
     """A network to scale, with the training step of its family."""
 
     network: Architecture
+    workload: Workload
+    """At each member's own size."""
     scale: tuple[float, float] | None = None
     """Width and depth by which its space multiplies the base, where it is known."""
-    workload: Workload = Workload()
-    """At each member's own size."""
     device_kind: str = "cpu"
     tables: tuple[StepTimeTable, ...] = ()
     """That step times are predicted from."""
@@ -42,7 +42,7 @@ class Source:
             batch_size=work.batch_size,
             mode=str(work.mode),
             optimizer=work.optimizer,
-            device="; ".join(str(table.device) for table in self.tables) or None,
+            predicted_for="; ".join(str(table.device) for table in self.tables) or None,
         )
 
     def costs(self) -> CostsOf:
@@ -72,7 +72,7 @@ def source_of_table(network: Architecture, table: StepTimeTable) -> Source:
     return Source(
         network=network,
         workload=replace(table.workload, resolution=None),
-        device_kind="cuda" if table.workload.mode.dtype == "float16" else "cpu",
+        device_kind=table.device.kind,
         tables=(table,),
     )
 

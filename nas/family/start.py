@@ -40,7 +40,11 @@ class Start:
     @property
     def test_size(self) -> int:
         """Inference size of the network, pixels per side."""
-        return self.rung.test_size if self._has_published_size else inference_size_for(self.network.resolution)
+        return (
+            self.rung.test_size
+            if self._has_published_size
+            else inference_size_for(self.network.resolution, self.ladder.train_share)
+        )
 
     def at_rung(self, rung: Rung, max_size: int | None) -> tuple[Architecture, int]:
         """The network of another rung, and its test size before the cap.
@@ -71,7 +75,7 @@ class Start:
         """
         resolution, computed = self.sizes(by, max_size)
         if test_size is not None:
-            resolution, computed = train_size_for(test_size), test_size
+            resolution, computed = train_size_for(test_size, self.ladder.train_share), test_size
         architecture = compound(
             self.base,
             width=self.width * by.width,
@@ -87,7 +91,7 @@ class Start:
     def sizes(self, by: Multipliers, max_size: int | None) -> tuple[int, int]:
         """Training size under the cap, and test size before it."""
         computed = round_size(self.test_size * by.size)
-        return train_size_for(cap_resolution(computed, max_size)), computed
+        return train_size_for(cap_resolution(computed, max_size), self.ladder.train_share), computed
 
     def _to(self, rung: Rung) -> Multipliers:
         return Multipliers(
@@ -110,7 +114,8 @@ class Start:
 def start_from(network: Architecture, ladder: Ladder, scale: tuple[float, float] | None = None) -> Start:
     """Un-scale a network.
 
-    A network with the widths of one of the ladder's sizes stands there. Any other counts as its `USUAL_RUNG`.
+    A network with the widths of one of the ladder's sizes stands there. Any other counts as its `USUAL_RUNG`, and is
+    its own base, unless its space multiplies the ladder's.
 
     Args:
         network: As it was found, at its training size.
@@ -124,8 +129,8 @@ def start_from(network: Architecture, ladder: Ladder, scale: tuple[float, float]
             network=network, base=base, ladder=ladder, rung=rung, width=rung.width, depth=rung.depth, is_on_ladder=True
         )
     rung = ladder.rung(USUAL_RUNG[ladder.name])
-    # A space of other origin has no base of its own: its widths stand for themselves.
-    width, depth = scale or (1.0, rung.depth)
+    # A space of other origin has no base but the network itself.
+    width, depth = scale or (1.0, 1.0)
     base = shallower(network, depth)
     if scale is not None:
         widths = (stage.out_channels for stage in ladder.base.stages)

@@ -1,5 +1,7 @@
 """A drawing of an architecture: one bar for each layer, so that shapes can be compared at a glance."""
 
+from collections.abc import Sequence
+
 from search_spaces.architecture import FUSED_MBCONV, Architecture, Stage
 
 from .markup import Markup, element
@@ -12,7 +14,7 @@ _FULL_EXPANSION = 6
 _LARGE_KERNEL = 5
 
 
-def ribbon(architecture: Architecture, *, small: bool = False) -> Markup:
+def ribbon(architecture: Architecture, *, small: bool = False, beside: Sequence[Architecture] = ()) -> Markup:
     """Draw the stages from the input on the left to the head on the right.
 
     The colour says which block, the shade its expansion, the height its channels (their square root, so that areas do
@@ -21,8 +23,11 @@ def ribbon(architecture: Architecture, *, small: bool = False) -> Markup:
     Args:
         architecture: What to draw.
         small: One bar for each stage, as wide as its layers, without dots: for the rows of a table.
+        beside: Networks that it is compared with, drawn to the same scale.
     """
-    widest = max(stage.out_channels for stage in architecture.stages)
+    alike = [architecture, *beside]
+    widest = max(stage.out_channels for network in alike for stage in network.stages)
+    longest = max(map(_length, alike))
     groups, place = [], 0
     for number, stage in enumerate(architecture.stages, start=1):
         width = stage.num_repeats * (_BAR + _GAP) - _GAP
@@ -32,11 +37,18 @@ def ribbon(architecture: Architecture, *, small: bool = False) -> Markup:
         "svg",
         *groups,
         class_="ribbon small" if small else "ribbon",
-        viewBox=f"0 0 {place - _STAGE_GAP} {_HEIGHT}",
+        viewBox=f"0 0 {longest} {_HEIGHT}",
         preserveAspectRatio="none" if small else "xMinYMax meet",
         role="img",
         aria_label=f"{len(architecture.stages)} stages: " + ", ".join(map(_words, architecture.stages)),
     )
+
+
+def _length(architecture: Architecture) -> int:
+    """From the first bar to the last."""
+    layers = sum(stage.num_repeats for stage in architecture.stages)
+    gaps = len(architecture.stages) * (_STAGE_GAP - _GAP) - _STAGE_GAP
+    return layers * (_BAR + _GAP) + gaps
 
 
 def ribbon_legend() -> Markup:
