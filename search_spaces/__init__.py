@@ -1,17 +1,18 @@
 """What an architecture is, which ones may be searched, and how one becomes a network.
 
-Nothing here imports torch before `build` is asked for.
+Nothing here imports torch before `build`, `load_pretrained` or `features` is asked for.
 """
 
 import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import catalog, scaling
+    from . import catalog, features, scaling
     from .architecture import Architecture, Stage, parse
     from .named_spaces import get_space
     from .network import build
     from .space import SearchSpace, StageChoices
+    from .weights import load_pretrained
 
 _HOMES = {
     "Architecture": "architecture",
@@ -21,10 +22,23 @@ _HOMES = {
     "StageChoices": "space",
     "get_space": "named_spaces",
     "build": "network",
+    "load_pretrained": "weights",
 }
-_MODULES = ("catalog", "scaling")
+_MODULES = ("catalog", "features", "scaling")
 
-__all__ = ["Architecture", "SearchSpace", "Stage", "StageChoices", "build", "catalog", "get_space", "parse", "scaling"]
+__all__ = [
+    "Architecture",
+    "SearchSpace",
+    "Stage",
+    "StageChoices",
+    "build",
+    "catalog",
+    "features",
+    "get_space",
+    "load_pretrained",
+    "parse",
+    "scaling",
+]
 
 
 def __dir__() -> list[str]:

@@ -10,8 +10,7 @@ from torch import nn
 
 from .architecture import MBCONV, Architecture, Stage
 from .blocks import HEAD, STEM, PlacedBlock
-
-PADDINGS = ("", "same")
+from .network_settings import PADDINGS
 
 
 def build(
@@ -40,7 +39,7 @@ def build(
         act: Activation by timm's name.
 
     Raises:
-        ValueError: If padding is unknown.
+        ValueError: If padding or activation is unknown.
     """
     if padding not in PADDINGS:
         raise ValueError(f"padding must be one of {PADDINGS}, got {padding!r}")
@@ -52,13 +51,22 @@ def build(
         stem_size=architecture.stem_channels,
         fix_stem=True,
         pad_type=padding,
+        # timm would turn strides beyond 32 into dilations, and the network into another one.
+        output_stride=architecture.total_stride,
         # The text form says every width in full: nothing is rounded behind its back.
         round_chs_fn=partial(round_channels, multiplier=1.0, divisor=1, round_limit=0.0),
-        act_layer=get_act_layer(act),
+        act_layer=_activation(act),
         norm_layer=partial(nn.BatchNorm2d, eps=norm_eps),
         drop_rate=drop_rate,
         drop_path_rate=drop_path_rate,
     )
+
+
+def _activation(name: str) -> type[nn.Module]:
+    try:
+        return get_act_layer(name)
+    except KeyError:
+        raise ValueError(f"act must be timm's name of an activation, e.g. 'silu', got {name!r}") from None
 
 
 def build_block(block: PlacedBlock, num_classes: int = 1000) -> nn.Module:

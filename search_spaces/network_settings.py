@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .architecture import Architecture, parse
@@ -85,6 +85,11 @@ class NetworkSettings:
             norm_eps=_number("norm_eps", metadata),
             act=metadata["act"],
         )
+
+
+def same_network(one: Architecture, other: Architecture) -> bool:
+    """Whether two architectures are one network: the size it is trained at is no part of it."""
+    return replace(one, resolution=other.resolution) == other
 
 
 def _number(name: str, metadata: Mapping[str, str]) -> float:

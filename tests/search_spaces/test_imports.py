@@ -10,7 +10,19 @@ import pytest
 import search_spaces
 
 HEAVY = ("torch", "torchvision", "timm", "optuna", "pandas", "numpy", "sklearn", "ray", "pydantic", "typer")
-NEEDS_TORCH = ("network",)
+NEEDS_TORCH = (
+    "features",
+    "layer_settings",
+    "network",
+    "same_logits",
+    "tensor_files",
+    "torchvision_names",
+    "weight_fit",
+    "weight_names",
+    "weight_source",
+    "weights",
+)
+TORCH_NAMES = {"build", "features", "load_pretrained"}
 NEEDS_NUMPY = ("space_blocks",)
 MODULES = sorted(
     module.name
@@ -31,7 +43,7 @@ def test_the_package_alone_is_light() -> None:
     assert not loaded_by("import search_spaces") & {*HEAVY, "yaml"}
 
 
-def test_every_module_but_the_network_is_light() -> None:
+def test_every_module_without_a_network_is_light() -> None:
     assert {"architecture", "blocks", "catalog", "space", "space_file", "strict_yaml"} <= set(MODULES)
     imports = "\n".join(f"import search_spaces.{name}" for name in MODULES)
     assert not loaded_by(imports) & set(HEAVY)
@@ -47,8 +59,8 @@ def test_predicting_a_step_time_brings_no_torch() -> None:
     assert not loaded_by(imports) & {"torch", "torchvision", "timm", "optuna", "sklearn", "pandas"}
 
 
-def test_the_public_names_but_build_are_light() -> None:
-    names = ", ".join(sorted({*search_spaces.__all__} - {"build"}))
+def test_the_public_names_without_a_network_are_light() -> None:
+    names = ", ".join(sorted({*search_spaces.__all__} - TORCH_NAMES))
     work = (
         f"from search_spaces import {names}\n"
         "space = get_space('efficientnetv2', scale='s')\n"
@@ -90,10 +102,12 @@ def test_public_names_are_those_of_their_modules() -> None:
         "StageChoices": "space",
         "get_space": "named_spaces",
         "build": "network",
+        "load_pretrained": "weights",
     }
     for name, home in homes.items():
         module = importlib.import_module(f"search_spaces.{home}")
         assert getattr(search_spaces, name) is getattr(module, name)
-    for module_name in ("catalog", "scaling"):
+    modules = ("catalog", "features", "scaling")
+    for module_name in modules:
         assert getattr(search_spaces, module_name) is importlib.import_module(f"search_spaces.{module_name}")
-    assert set(search_spaces.__all__) == {*homes, "catalog", "scaling"}
+    assert set(search_spaces.__all__) == {*homes, *modules}
