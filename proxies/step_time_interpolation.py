@@ -1,129 +1,141 @@
-"""Step times of blocks that were never measured, from the blocks of a table that were. Needs no torch.
-
-The time of a block is a sum of kinds of work (multiply-adds, pixels moved, weights updated, calls made) whose prices
-are not negative and are fitted to the table's own blocks. So a wider block, or a larger map, never becomes cheaper.
-"""
+"""Step times of networks whose blocks a table does not hold: other widths, other sizes. Needs no torch."""
 
 import math
-from collections import Counter
-from collections.abc import Callable
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 from search_spaces.architecture import Architecture
-from search_spaces.blocks import PlacedBlock, block_runs
+from search_spaces.blocks import HEAD, STEM, PlacedBlock, block_runs
 from search_spaces.space import SearchSpace
 from search_spaces.space_blocks import BlockSums, unplaced
 
-from .complexity import block_params, convolutions
+from .block_prices import BlockPrices
 from .step_time_table import StepTimeTable
 
-UNKNOWN_ERROR = 0.3
-"""Relative error of a fit that nothing can be held out from."""
+EXPECTED_SLOPE = 0.1
+"""Relative error per e-fold of distance from the next measured block, before any is known; it counts like one stage."""
+
+
+class _Price(NamedTuple):
+    """What a block adds to a step."""
+
+    ratio: float
+    """To the canary's step."""
+    relative_error: float
+    """Of the block itself, or of the measured one next to it."""
+    distance: float
+    """From the measured block next to it, e-folds; 0 where it was measured itself."""
 
 
 @dataclass(frozen=True)
 class StepTimeInterpolation:
-    """Predicts the step time of any architecture at any size; batch, mode and classes are the table's."""
+    """Predicts the step time of any architecture, at any size, from one table; all else is the table's workload.
+
+    Blocks that the table holds are taken from it. Others cost what their work does, see :class:`BlockPrices`.
+    """
 
     table: StepTimeTable
 
     def __call__(self, architecture: Architecture, resolution: int | None = None) -> tuple[float, float]:
-        """Seconds, and their relative standard error.
+        """Seconds of a step, and their relative standard error.
+
+        Blocks that lie equally far from what was measured are believed to err alike, all in the same direction: what
+        wider blocks or larger maps cost beyond expectation, they cost in every stage.
 
         Args:
-            architecture: Of whatever blocks.
+            architecture: Of whatever widths, depths, kernels and expansions.
             resolution: Pixels per side; by default the table's, or the architecture's own where the table has none.
+
+        Raises:
+            ValueError: If it has a kind of block of which the table has none.
         """
         workload = self.table.workload
         size = resolution or workload.resolution_of(architecture)
         counts: Counter[PlacedBlock] = Counter()
         for block, repeats in block_runs(architecture, size, in_channels=workload.in_channels):
             counts[unplaced(block)] += repeats
-        known, guessed, variance = 0.0, 0.0, 0.0
+        self._learn(counts)
+        total = common = variance = 0.0
         for block, count in counts.items():
-            if block in self._times:
-                ratio, error = self._times[block]
-                known += count * ratio
-                variance += (count * ratio * error) ** 2
-            else:
-                guessed += count * self._price(block)
-        total = known + guessed
-        error = math.sqrt(variance + (guessed * self._error) ** 2) / total
-        return total * self.table.scale * self.table.canary_s, math.hypot(error, self.table.residual)
+            price = self._known[block]
+            ratio = count * price.ratio
+            total += ratio
+            common += ratio * self.slope * price.distance
+            variance += (ratio * price.relative_error) ** 2
+        error = math.hypot(math.sqrt(variance) / total, common / total, self.table.residual)
+        return total * self.table.scale * self.table.canary_s, error
 
     def over(self, space: SearchSpace) -> Callable[[NDArray[np.integer]], NDArray[np.float64]]:
-        """Predicts many members of a space at a time: rows of choices (N, number of choices) → seconds (N,)."""
-        workload = self.table.workload
-        ratios = BlockSums(space, self._ratio, workload.resolution, in_channels=workload.in_channels)
+        """Predicts many members of a space at a time: rows of choices (N, number of choices) → seconds (N,).
+
+        Args:
+            space: Whose blocks the table need not hold.
+
+        Raises:
+            ValueError: If it has a kind of block of which the table has none.
+        """
+
+        def ratio(block: PlacedBlock) -> float:
+            self._learn([unplaced(block)])
+            return self._known[unplaced(block)].ratio
+
+        ratios = BlockSums(space, ratio, self.table.workload.resolution, in_channels=self.table.workload.in_channels)
         return lambda encoded: ratios(encoded) * self.table.scale * self.table.canary_s
 
-    def _ratio(self, block: PlacedBlock) -> float:
-        known = self._times.get(unplaced(block))
-        return known[0] if known else self._price(block)
+    @cached_property
+    def slope(self) -> float:
+        """Relative error of a stage per e-fold of distance, each stage predicted from all others in turn.
 
-    def _price(self, block: PlacedBlock) -> float:
-        return sum(price * work for price, work in zip(self._prices, _work(block), strict=True))
+        A network's blocks that were not measured stand in the place of a stage that was left out.
+        """
+        stages: defaultdict[tuple[int, int], dict[PlacedBlock, float]] = defaultdict(dict)
+        times = {entry.block: entry.ratio for entry in self.table.blocks}
+        for block, ratio in times.items():
+            if block.kind not in (STEM, HEAD):
+                stages[block.out_channels, block.out_size][block] = ratio
+        found = [EXPECTED_SLOPE**2]
+        for stage in stages.values():
+            rest = {block: ratio for block, ratio in times.items() if block not in stage}
+            kinds = {block.kind for block in rest}
+            held_out = {block: ratio for block, ratio in stage.items() if block.kind in kinds}
+            if held_out:
+                predicted, _, distances = BlockPrices.fit(rest, self.table.workload.num_classes)(held_out)
+                errors = np.log(predicted / np.array(list(held_out.values())))
+                found.append(float(np.mean(errors) / np.mean(distances)) ** 2)
+        return math.sqrt(statistics.fmean(found))
 
     @cached_property
-    def _times(self) -> dict[PlacedBlock, tuple[float, float]]:
-        return {entry.block: (entry.ratio, entry.relative_error) for entry in self.table.blocks}
+    def _prices(self) -> BlockPrices:
+        times = {entry.block: entry.ratio for entry in self.table.blocks}
+        return BlockPrices.fit(times, self.table.workload.num_classes)
 
     @cached_property
-    def _prices(self) -> tuple[float, ...]:
-        return tuple(_fit(list(self._times), [ratio for ratio, _ in self._times.values()]).tolist())
+    def _known(self) -> dict[PlacedBlock, _Price]:
+        """Of the table's blocks, and of others that were asked for."""
+        return {entry.block: _Price(entry.ratio, entry.relative_error, 0.0) for entry in self.table.blocks}
 
-    @cached_property
-    def _error(self) -> float:
-        """Relative error of blocks of widths and sizes that the fit did not see: each stage's own, held out in turn."""
-        stages: dict[tuple[int, int], list[PlacedBlock]] = {}
-        for block in self._times:
-            stages.setdefault((block.out_channels, block.out_size), []).append(block)
-        if len(stages) < 2:
-            return UNKNOWN_ERROR
-        errors = []
-        for held_out in stages.values():
-            rest = [block for block in self._times if block not in held_out]
-            prices = _fit(rest, [self._times[block][0] for block in rest])
-            for block in held_out:
-                predicted = float(prices @ np.array(_work(block)))
-                errors.append(math.log(max(predicted, 1e-12) / self._times[block][0]))
-        return math.sqrt(float(np.mean(np.square(errors))))
+    def _learn(self, blocks: Collection[PlacedBlock]) -> None:
+        """Price those that nobody asked for yet, all at a time."""
+        new = [block for block in blocks if block not in self._known]
+        if not new:
+            return
+        self._require_kinds(new)
+        ratios, nearest, distances = self._prices(new)
+        for block, ratio, place, distance in zip(new, ratios, nearest, distances, strict=True):
+            self._known[block] = _Price(float(ratio), self.table.blocks[place].relative_error, float(distance))
 
-
-def _fit(blocks: list[PlacedBlock], ratios: list[float]) -> NDArray[np.float64]:
-    """Prices of the kinds of work, none negative, for the smallest squared relative errors."""
-    relative = np.array([_work(block) for block in blocks]) / np.array(ratios)[:, None]
-    scales = np.maximum(relative.max(axis=0), 1e-300)
-    prices, _ = nnls(relative / scales, np.ones(len(blocks)))
-    return np.asarray(prices / scales)
-
-
-def _work(block: PlacedBlock) -> tuple[float, ...]:
-    """How much of each kind of work a block is, for one image."""
-    dense = pointwise = depthwise = pixels = 0.0
-    layers = convolutions(block)
-    for kernel, inputs, outputs, size in layers:
-        macs = kernel**2 * inputs * outputs * size**2
-        pixels += outputs * size**2
-        if kernel == 1:
-            pointwise += macs
-        elif inputs == 1:
-            depthwise += macs
-        else:
-            dense += macs
-    squeezed = block.hidden_channels * block.out_size**2 if block.se_ratio else 0.0
-    return (
-        dense,
-        pointwise,
-        depthwise,
-        pixels,
-        squeezed,
-        float(block_params(block)),
-        float(len(layers)),
-        float(bool(block.se_ratio)),
-    )
+    def _require_kinds(self, blocks: Collection[PlacedBlock]) -> None:
+        kinds = {entry.block.kind for entry in self.table.blocks}
+        missing = sorted({block.kind for block in blocks} - kinds)
+        if missing:
+            raise ValueError(
+                f"the step-time table of the space {self.table.space!r} must hold blocks of every kind that an "
+                f"architecture has, got none of kind {missing[0]!r}"
+            )

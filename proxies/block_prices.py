@@ -1,0 +1,123 @@
+"""What a block costs by the work it does, at prices learnt from blocks that were measured. Needs no torch."""
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+from scipy.spatial.distance import cdist
+
+from search_spaces.architecture import FUSED_MBCONV, MBCONV
+from search_spaces.blocks import HEAD, STEM, PlacedBlock
+
+from .complexity import block_params, convolutions
+
+# Squeeze-and-excitation: two small convolutions beside the block's own, and another pass over its map.
+_SE_CALLS = 2
+# Few blocks leave prices open; then every kind of work is believed to cost something, rather than one of them all.
+_RIDGE = 1e-3
+# No kind of work is for nothing: it has this share at least of the time of the block that does most of it.
+_LEAST_SHARE = 1e-3
+# Kinds of blocks lie this far from each other: none lends another its surplus.
+_APART = 1e6
+_KINDS = (STEM, FUSED_MBCONV, MBCONV, HEAD)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockPrices:
+    """Times of blocks, by the work they do and by how far their relatives are from what their work would cost.
+
+    A block's time is what its work costs, times the surplus of the measured blocks of its kind: their times ÷ what
+    their own work costs, in the geometric mean, each weighted by its distance to the power of -4 (Shepard, 1968). So
+    times run through the measured ones. No price is negative: on the whole more channels, pixels or taps cost more,
+    and what a surplus can take away from that is bounded by the surpluses that were found.
+    """
+
+    prices: NDArray[np.float64]
+    """Of each kind of work, in the unit of the times, none negative."""
+    places: NDArray[np.float64]
+    """Of the measured blocks, (N, coordinates)."""
+    surplus: NDArray[np.float64]
+    """Of the measured blocks, logarithms, (N,)."""
+    num_classes: int
+
+    @staticmethod
+    def fit(times: Mapping[PlacedBlock, float], num_classes: int) -> "BlockPrices":
+        """Prices for which the sum of squared relative errors is smallest.
+
+        Args:
+            times: Of measured blocks, in any unit.
+            num_classes: Of the classifier, which belongs to the head.
+        """
+        seconds, work = np.array(list(times.values())), _works(times, num_classes)
+        relative = work / seconds[:, None]
+        # Shares of the times, so that the ridge is without units.
+        largest = np.where(relative.max(axis=0) > 0, relative.max(axis=0), 1.0)
+        ridge = math.sqrt(_RIDGE * len(times)) * np.eye(work.shape[1])
+        shares, _ = nnls(np.vstack([relative / largest, ridge]), np.repeat([1.0, 0.0], relative.shape))
+        prices = np.maximum(shares, _LEAST_SHARE) / largest
+        return BlockPrices(
+            prices=prices, places=_places(times), surplus=np.log(seconds / (work @ prices)), num_classes=num_classes
+        )
+
+    def __call__(
+        self, blocks: Collection[PlacedBlock]
+    ) -> tuple[NDArray[np.float64], NDArray[np.intp], NDArray[np.float64]]:
+        """The times of some blocks (B,), the measured block next to each (B,), and their distance (B,), in e-folds.
+
+        A channel count, size, kernel or stride of e times another's is one e-fold away; distances are Euclidean.
+        """
+        squared = cdist(_places(blocks), self.places, "sqeuclidean")
+        weights = 1 / np.maximum(squared, 1e-9) ** 2
+        surplus = weights @ self.surplus / weights.sum(axis=1)
+        times = _works(blocks, self.num_classes) @ self.prices * np.exp(surplus)
+        return times, squared.argmin(axis=1), np.sqrt(squared.min(axis=1))
+
+
+def _works(blocks: Collection[PlacedBlock], num_classes: int) -> NDArray[np.float64]:
+    return np.array([_work(block, num_classes) for block in blocks])
+
+
+def _work(block: PlacedBlock, num_classes: int) -> tuple[float, ...]:
+    """How much of each kind of work a block is, for one image.
+
+    Multiply-adds of dense, pointwise and depthwise convolutions, which reach very different speeds; pixels read and
+    written (times channels), which is what normalisation, activation and most depthwise convolutions wait for; weights,
+    for the optimizer passes over each; and calls, since each takes a while whatever it does.
+    """
+    dense = pointwise = depthwise = pixels = 0
+    layers = convolutions(block)
+    for kernel, inputs, outputs, size in layers:
+        macs = kernel**2 * inputs * outputs * size**2
+        if kernel == 1:
+            pointwise += macs
+            pixels += (inputs + outputs) * size**2
+        elif inputs == 1 and block.kind != STEM:
+            depthwise += macs
+            pixels += outputs * (block.in_size**2 + size**2)
+        else:
+            dense += macs
+            pixels += inputs * block.in_size**2 + outputs * size**2
+    weights, calls = block_params(block), len(layers)
+    if block.kind == HEAD:
+        pointwise += block.out_channels * num_classes
+        weights += (block.out_channels + 1) * num_classes
+        calls += 1
+    if block.se_ratio:
+        pixels += block.hidden_channels * block.out_size**2
+        calls += _SE_CALLS
+    return dense, pointwise, depthwise, pixels, weights, calls
+
+
+def _places(blocks: Collection[PlacedBlock]) -> NDArray[np.float64]:
+    """Where blocks stand among others, (B, coordinates): an e-fold of anything is one unit of distance."""
+    factors = np.log(
+        [
+            (b.in_channels, b.out_channels, b.hidden_channels, b.in_size, b.kernel_size, b.stride, 1 + bool(b.se_ratio))
+            for b in blocks
+        ]
+    )
+    kinds = np.array([[_APART * _KINDS.index(block.kind)] for block in blocks])
+    return np.hstack([factors, kinds])
