@@ -5,7 +5,15 @@ from importlib import metadata
 
 import typer
 
-from . import bench_command, inspect_commands, measure_commands, run_commands, search_command
+from . import (
+    bench_command,
+    export_command,
+    inspect_commands,
+    measure_commands,
+    run_commands,
+    scale_command,
+    search_command,
+)
 
 # Typer keeps the base class of its usage errors private: BadParameter ← UsageError ← ClickException.
 _CommandLineError: type[Exception] = typer.BadParameter.__mro__[2]
@@ -17,7 +25,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for commands in (search_command, inspect_commands, measure_commands, run_commands, bench_command):
+_COMMANDS = (
+    search_command, inspect_commands, measure_commands, run_commands, scale_command, export_command, bench_command
+)  # fmt: skip
+for commands in _COMMANDS:
     commands.register(app)
 
 

@@ -1,0 +1,67 @@
+"""From what a user gives (an architecture or a run, perhaps weights) to the network that is exported."""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from proxies.device import find_device
+from search_spaces.architecture import Architecture
+from search_spaces.network_settings import NetworkSettings
+from search_spaces.weights import load_pretrained
+
+from .subject import Finding, Origin, Subject, make_subject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overrides:
+    """What the user says of the network; None is as the weights say, or without weights as the run or the defaults."""
+
+    num_classes: int | None = None
+    in_channels: int | None = None
+    padding: str | None = None
+    norm_eps: float | None = None
+    act: str | None = None
+
+
+def read_subject(
+    architecture: Architecture,
+    *,
+    weights: Path | None = None,
+    finding: Finding | None = None,
+    overrides: Overrides | None = None,
+    resolution: int | None = None,
+    seed: int = 0,
+) -> Subject:
+    """Build the network with the weights of a file, or untrained.
+
+    Args:
+        architecture: What to build.
+        weights: A file that `load_pretrained` reads.
+        finding: The search that found the architecture.
+        overrides: What is not to be as the weights, the run or the defaults say.
+        resolution: Pixels per side; by default the architecture's own.
+        seed: Of what is drawn and not read: untrained weights, or a classifier of another width than the file's.
+
+    Raises:
+        ValueError: If the weights do not fit, or a setting breaks its rule.
+    """
+    given = asdict(overrides or Overrides())
+    with find_device("cpu").seeded(seed):
+        if weights is None:
+            settings = replace(_untrained(architecture, finding), **_not_none(given))
+            network, origin = settings.build(), Origin(text=f"drawn with seed {seed}", is_trained=False)
+        else:
+            found = load_pretrained(architecture, weights, **given)
+            network, settings = found.network, found.settings
+            origin = Origin(text=weights.name, is_trained=True, notes=found.notes)
+    return make_subject(network, settings, origin=origin, resolution=resolution, finding=finding)
+
+
+def _untrained(architecture: Architecture, finding: Finding | None) -> NetworkSettings:
+    if finding is None:
+        return NetworkSettings(architecture=architecture)
+    data = finding.run.preparation.data
+    return NetworkSettings(architecture=architecture, num_classes=data.num_classes, in_channels=data.in_channels)
+
+
+def _not_none(values: dict[str, object]) -> dict[str, object]:
+    return {name: value for name, value in values.items() if value is not None}

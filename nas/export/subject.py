@@ -1,0 +1,89 @@
+"""What is exported: a network, and all that is said about it."""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from search_spaces.network_settings import NetworkSettings
+
+from ..leaderboard import Entry
+from ..run import Run
+from .probe import Probe, make_probe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where the weights come from."""
+
+    text: str
+    """For people, e.g. "weights.safetensors", or how untrained ones were drawn."""
+    is_trained: bool
+    notes: tuple[str, ...] = ()
+    """What was done to the weights on the way, a sentence each."""
+
+    def __str__(self) -> str:
+        return f"weights from {self.text}" if self.is_trained else f"untrained weights ({self.text})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """The search that found the architecture; its short trainings kept no weights."""
+
+    run: Run
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Subject:
+    """A network as it is taken away: on the CPU, in float32 and evaluation mode."""
+
+    network: nn.Module
+    settings: NetworkSettings
+    resolution: int
+    """Pixels per side of its images."""
+    origin: Origin
+    finding: Finding | None
+    probe: Probe
+
+    def metadata(self, format_name: str) -> dict[str, str]:
+        """The texts that every export carries, whatever its format."""
+        about = {"export_format": format_name, "resolution": str(self.resolution), "weights": str(self.origin)}
+        return self.settings.to_metadata() | about | self.probe.to_metadata()
+
+
+def make_subject(
+    network: nn.Module,
+    settings: NetworkSettings,
+    *,
+    origin: Origin,
+    resolution: int | None = None,
+    finding: Finding | None = None,
+) -> Subject:
+    """Take a copy of a network; the given one stays as it is, in its mode and on its device.
+
+    Args:
+        network: What `settings` describes, with its weights.
+        settings: What its logits depend on beside its weights.
+        origin: Of the weights.
+        resolution: Pixels per side; by default the architecture's own.
+        finding: The search that found the architecture.
+
+    Raises:
+        ValueError: If the size is below the total stride, or the network's logits are not finite.
+    """
+    size = settings.architecture.resolution if resolution is None else resolution
+    if size < settings.architecture.total_stride:
+        raise ValueError(
+            f"resolution must be at least the total stride {settings.architecture.total_stride}, got {size}"
+        )
+    taken = copy.deepcopy(network).to("cpu", torch.float32, memory_format=torch.contiguous_format).eval()
+    return Subject(
+        network=taken,
+        settings=settings,
+        resolution=size,
+        origin=origin,
+        finding=finding,
+        probe=make_probe(taken, in_channels=settings.in_channels, resolution=size),
+    )

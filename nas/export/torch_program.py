@@ -1,0 +1,72 @@
+"""A `torch.export` program: one file that PyTorch runs without the network's source code."""
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.export import Dim, ExportedProgram
+
+from search_spaces.network_settings import NetworkSettings
+
+from .card import write_card
+from .formats import CARD_FILE, BrokenExportError, Format
+from .subject import Subject
+
+_METADATA = "metadata.json"
+_USAGE = """
+import torch
+network = torch.export.load("{name}").module()
+logits = network(images)  # images: float32 tensor of any batch size
+"""
+
+
+def trace(subject: Subject) -> ExportedProgram:
+    """The network as a graph that takes batches of any size, without a trace of this machine's files."""
+    settings, size = subject.settings, subject.resolution
+    example = torch.zeros(2, settings.in_channels, size, size)
+    program = torch.export.export(subject.network, (example,), dynamic_shapes=({0: Dim("batch", min=1)},))
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)
+    return program
+
+
+def _require(settings: NetworkSettings, path: Path) -> None:
+    if path.suffix != ".pt2":
+        raise ValueError(f"the name of a torch.export program must end in .pt2, got {path.name}")
+
+
+def _write(subject: Subject, path: Path) -> None:
+    program = trace(subject)
+    # The example would be stored in the file: megabytes of zeros.
+    program.example_inputs = None  # type: ignore[assignment]
+    extra = {
+        _METADATA: json.dumps(subject.metadata("torch")),
+        CARD_FILE: write_card(subject, path.stem, _USAGE.format(name=path.name)),
+    }
+    # Through memory: of a full disk torch's own writer says nothing but RuntimeError.
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer, extra_files=extra)
+    path.write_bytes(buffer.getbuffer())
+
+
+def _read_metadata(path: Path) -> Mapping[str, str]:
+    """Read with zipfile, since torch would unpickle before anything is known of the file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if name.endswith(f"/extra/{_METADATA}")]
+            return json.loads(archive.read(names[0])) if names else {}
+    except (zipfile.BadZipFile, ValueError, EOFError) as error:
+        raise BrokenExportError(f"{path} is not a whole torch.export program: {error}") from error
+
+
+def _run(path: Path, batches: Sequence[Tensor]) -> list[Tensor]:
+    network = torch.export.load(path).module()
+    with torch.inference_mode():
+        return [network(images) for images in batches]
+
+
+FORMAT = Format(name="torch", suffix=".pt2", require=_require, write=_write, read_metadata=_read_metadata, run=_run)
