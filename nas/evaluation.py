@@ -151,7 +151,7 @@ class Evaluator:
         if work.measure:
             report(0.0, "step time")
             step_time = self._measure_candidate(architecture, work)
-        accuracy = self._train(architecture, work.seed, work.preparation, report)
+        accuracy = self._train(architecture, work.seed, work.preparation, report, work.train_size)
         return Evaluation(accuracy=accuracy, step_time=step_time, seconds=time.monotonic() - start)
 
     def _measure_candidate(self, architecture: Architecture, work: Judge) -> StepTime:
@@ -188,16 +188,23 @@ class Evaluator:
             peak_memory_bytes=self._timing.peak_memory(architecture, work.preparation, step_time.micro_batches),
         )
 
-    def _train(self, architecture: Architecture, seed: int, preparation: Preparation, report: Report) -> AccuracyRecord:
+    def _train(
+        self,
+        architecture: Architecture,
+        seed: int,
+        preparation: Preparation,
+        report: Report,
+        train_size: int | None = None,
+    ) -> AccuracyRecord:
         self._proxy.mode = parse_mode(preparation.mode)
 
         def train(micro_batches: int) -> AccuracyRecord:
-            return self._train_in_parts(architecture, seed, micro_batches, report)
+            return self._train_in_parts(architecture, seed, micro_batches, report, train_size)
 
         return self._in_parts(train, self._config.train.batch_size)
 
     def _train_in_parts(
-        self, architecture: Architecture, seed: int, micro_batches: int, report: Report
+        self, architecture: Architecture, seed: int, micro_batches: int, report: Report, train_size: int | None
     ) -> AccuracyRecord:
         epochs = self._config.fidelity.epochs
         try:
@@ -206,6 +213,7 @@ class Evaluator:
                     architecture,
                     seed=seed,
                     micro_batches=micro_batches,
+                    resolution=train_size,
                     on_epoch=lambda progress: report(progress.epoch / epochs, f"epoch {progress.epoch}/{epochs}"),
                 )
         except ImageError as error:

@@ -135,6 +135,8 @@ class Judge:
     """Whether its step is timed."""
     micro_batches: int = 1
     """Parts of a batch in the step that is timed."""
+    train_size: int | None = None
+    """Pixels per side of the short training; None: the fidelity's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

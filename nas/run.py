@@ -11,6 +11,7 @@ from search_spaces.messages import first_line
 
 from .config import SearchConfig, read_config
 from .evaluation_tasks import AccuracyRecord, Measurement, Preparation
+from .family.members import Family, read_family
 from .leaderboard import Entry, leaderboard
 from .reward import Reward
 from .run_directory import RunDirectory, RunDirectoryError
@@ -46,6 +47,8 @@ class Run:
     """That predict S; none where S is measured, or before they are calibrated."""
     environment: Mapping[str, Any]
     """`environment.json`; empty where it is missing."""
+    family: Family | None = None
+    """What `nas scale` made of its best; None before."""
 
     def reward(self, *, w: float | None = None, v: float | None = None) -> Reward:
         """The run's reward, or the same with other exponents."""
@@ -85,6 +88,7 @@ def read_run(path: Path) -> Run:
         earlier=tuple(read_earlier(study)),
         tables=tuple(read_tables_of(study)),
         environment=_read_environment(directory.environment_file),
+        family=read_family(directory.family_file) if directory.family_file.exists() else None,
     )
 
 

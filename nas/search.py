@@ -1,15 +1,11 @@
 """A whole search: open or resume a run directory, judge candidates, retrain the leaders, write what people read."""
 
 import json
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from types import FrameType
 from typing import TYPE_CHECKING, TypeVar
 
 import optuna
@@ -26,6 +22,7 @@ from .evaluation_tasks import Inspect, Inspection, Preparation, Prepare, Work, m
 from .executors.interface import Died, Done, Event, Executor, Infeasible, Progress, Refused, RefusedError
 from .executors.local import LocalExecutor
 from .finalists import FinalistLoop, by_belief, planned_replicates, planned_timings
+from .interruption import stop_on_signals
 from .leaderboard import leaderboard
 from .observer import Observer
 from .pricing import is_of, make_cost_model, read_tables, require_tables, with_reference_of
@@ -89,7 +86,7 @@ def run_search(
         require_tables(config)
         read_earlier_results(config)
     directory.create()
-    with directory.locked(), _stop_on_signals() as stop_requested:
+    with directory.locked(), stop_on_signals() as stop_requested:
         directory.require_free()
         study = open_study(directory, config)
         keep_earlier_results(study, config)
@@ -269,25 +266,3 @@ class _Throttle:
 def refresh_views(directory: RunDirectory) -> None:
     """Bring what people look at during a run up to date."""
     write_views(read_run(directory.path), report=False)
-
-
-@contextmanager
-def _stop_on_signals() -> Iterator[Callable[[], bool]]:
-    """Turn the first SIGINT or SIGTERM into a request to stop; the second one acts as it would without us."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event.is_set
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def request_stop(number: int, frame: FrameType | None) -> None:
-        event.set()
-        signal.signal(number, before[signal.Signals(number)])
-
-    for number in before:
-        signal.signal(number, request_stop)
-    try:
-        yield event.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -19,7 +19,7 @@ from proxies.step_time import StepTime
 from proxies.step_time_table import StepTimeTable, dump_table, load_table
 from search_spaces.space import SearchSpace
 
-from .evaluation_tasks import AccuracyRecord, Measurement, Preparation
+from .evaluation_tasks import AccuracyRecord, Evaluation, Measurement, Preparation
 
 # Keys of user attributes of a trial.
 _CANDIDATE = "candidate"
@@ -34,6 +34,7 @@ _REPLICATE = "replicate"
 _MEASUREMENT = "measurement"
 _TABLES = "step_time_tables"
 _EARLIER = "earlier_results"
+_FIT = "fit"
 
 DRIVER_DIED = "the driver died while it ran"
 
@@ -127,6 +128,7 @@ _OUTCOMES: TypeAdapter[Outcome] = TypeAdapter(Outcome)
 _PREPARATIONS: TypeAdapter[Preparation] = TypeAdapter(Preparation)
 _ACCURACIES: TypeAdapter[AccuracyRecord] = TypeAdapter(AccuracyRecord)
 _MEASUREMENTS: TypeAdapter[Measurement] = TypeAdapter(Measurement)
+_EVALUATIONS: TypeAdapter[Evaluation] = TypeAdapter(Evaluation)
 _EARLIER_RESULTS: TypeAdapter[list[EarlierResults]] = TypeAdapter(list[EarlierResults])
 
 
@@ -275,6 +277,28 @@ def read_replicates(study: optuna.Study) -> dict[int, dict[int, AccuracyRecord]]
     for (number, replicate), value in _replicates(study):
         if _REASON not in value:
             found.setdefault(number, {})[replicate] = _ACCURACIES.validate_python(value)
+    return found
+
+
+def write_fit_evaluation(study: optuna.Study, architecture: str, replicate: int, evaluation: Evaluation) -> None:
+    """Record a training of a scaled network, which is no member of the space and so no trial."""
+    study.set_user_attr(f"{_FIT}:{architecture}:{replicate}", _EVALUATIONS.dump_python(evaluation, mode="json"))
+
+
+def write_failed_fit(study: optuna.Study, architecture: str, replicate: int, reason: str) -> None:
+    """Record that such a training came to nothing, so that it is not tried at every start."""
+    study.set_user_attr(f"{_FIT}:{architecture}:{replicate}", {_REASON: reason})
+
+
+def read_fit_evaluations(study: optuna.Study) -> dict[tuple[str, int], Evaluation | str]:
+    """Trainings of scaled networks by architecture and replicate (0, 1 …), or the reasons why there are none."""
+    found: dict[tuple[str, int], Evaluation | str] = {}
+    for key, value in study.user_attrs.items():
+        kind, _, place = key.partition(":")
+        if kind == _FIT:
+            architecture, replicate = place.rsplit(":", 1)
+            result = value[_REASON] if _REASON in value else _EVALUATIONS.validate_python(value)
+            found[architecture, int(replicate)] = result
     return found
 
 

@@ -210,14 +210,24 @@ class AccuracyProxy:
         *,
         seed: int | None = None,
         micro_batches: int = 1,
+        resolution: int | None = None,
         on_epoch: Callable[[EpochProgress], None] | None = None,
     ) -> AccuracyResult:
-        """Train a candidate from scratch and judge it, see :func:`train_and_score`."""
+        """Train a candidate from scratch and judge it, see :func:`train_and_score`.
+
+        Args:
+            architecture: The candidate.
+            seed: By default the proxy's.
+            micro_batches: Parts each batch is computed in.
+            resolution: Pixels per side, in place of the fidelity's.
+            on_epoch: Called after every epoch.
+        """
+        fidelity = self.fidelity if resolution is None else self.fidelity.model_copy(update={"resolution": resolution})
         return train_and_score(
             architecture,
             data=self.data,
             config=self.train_config,
-            fidelity=self.fidelity,
+            fidelity=fidelity,
             seed=self.seed if seed is None else seed,
             mode=self.mode,
             device=self.device,

@@ -4,9 +4,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ..family.comparison import family_notes, stage_growth
-from ..family.members import Family, Member, StepTimeFigure
-from ..quantities import count, gibibytes, milliseconds
+from ..family.comparison import family_notes, growth_name, stage_growth
+from ..family.members import Family, Fit, Member, StepTimeFigure
+from ..quantities import count, gibibytes, milliseconds, percent, reward_text
 from .tables import FoldedArchitecture, plain_table
 
 _NONE = "–"
@@ -14,9 +14,11 @@ _NONE = "–"
 
 def family_table(family: Family) -> RenderableType:
     """Costs and settings of the members, their stages side by side, their architectures, and notes."""
+    parts: list[RenderableType] = [_costs(family), _stages(family), _architectures(family)]
+    if family.fit is not None:
+        parts.append(_fit(family.fit))
     notes = [Text(note, style="dim") for note in family_notes(family)]
-    parts = [_costs(family), Text(), _stages(family), Text(), _architectures(family), Text(), *notes]
-    return Group(*parts)
+    return Group(*(piece for part in parts for piece in (part, Text())), *notes)
 
 
 def _costs(family: Family) -> Table:
@@ -64,6 +66,23 @@ def _architectures(family: Family) -> Table:
     table = Table.grid(padding=(0, 2))
     for member in family.members:
         table.add_row(Text(member.name, style="bold"), FoldedArchitecture(member.architecture))
+    return table
+
+
+def _fit(fit: Fit) -> Table:
+    table = plain_table()
+    table.add_column("α, β, γ")
+    for name in ("A", "S", "P", "reward"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for entry in fit.entries:
+        seconds = entry.measured_step_time_s
+        table.add_row(
+            growth_name(entry.coefficients),
+            percent(entry.accuracy, entry.accuracy_se),
+            milliseconds(seconds) if seconds else f"≈ {milliseconds(entry.predicted_step_time_s)}",
+            count(entry.params),
+            reward_text(entry.reward, entry.reward_se),
+        )
     return table
 
 

@@ -1,5 +1,6 @@
 """``nas scale``: the S, M and L of one network."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,8 +12,13 @@ from .inspect_commands import ARCH, read_architecture
 if TYPE_CHECKING:
     from search_spaces.scaling import Coefficients
 
-    from ..family.members import Family
+    from ..family.budget import Request
+    from ..family.members import Family, Fit
+    from ..family.plan import Planner
     from ..family.source import Source
+    from ..run import Run
+
+_USUAL = {"efficientnetv2": ("s", "m", "l"), "efficientnet": ("b0", "b1", "b2", "b3")}
 
 
 def register(app: typer.Typer) -> None:
@@ -40,6 +46,16 @@ def scale(
     coefficients: Annotated[
         str | None, typer.Option(metavar="α,β,γ", help="Growth of depth, width and size, in place of the ladder's.")
     ] = None,
+    fit: Annotated[
+        bool,
+        typer.Option(
+            "--fit",
+            help="Find the growth with the best reward, by short trainings of a run directory's search: one step up, "
+            "or under the budgets of the first member that has some.",
+        ),
+    ] = False,
+    survivors: Annotated[int, typer.Option(min=2, help="Directions of growth that a fit trains.")] = 6,
+    trainings: Annotated[int, typer.Option(min=1, help="Of each, with different seeds.")] = 2,
     table: Annotated[
         Path | None, typer.Option(help="A step-time table of `nas calibrate`; a run directory has its own.")
     ] = None,
@@ -55,59 +71,82 @@ def scale(
 
     Beside the file goes a drawing of the growth, as HTML.
     """
-    from search_spaces.ladders import EFFICIENTNET_V2, LADDERS
-
     from ..family.budget import parse_request
-    from ..family.plan import Planner
-    from ..family.start import start_from
 
     with usage_errors():
-        source = _source(arch, table, num_classes, in_channels, batch_size)
-        chosen = LADDERS.get(ladder)
-        if chosen is None:
-            raise ValueError(f"--ladder must be one of {', '.join(LADDERS)}, got {ladder!r}")
-        names = members or (["s", "m", "l"] if chosen is EFFICIENTNET_V2 else ["b0", "b1", "b2", "b3"])
-        planner = Planner(
-            start=start_from(source.network, chosen, source.scale),
-            costs=source.costs(),
-            max_size=_cap(chosen.max_size, max_size, no_cap),
-            coefficients=_coefficients(coefficients),
-        )
-        family = planner.plan([parse_request(text) for text in names], source.setting())
-        path = _require_folder(out or _default_out(arch))
+        run = _read_run(arch, table, needed=fit)
+        source = _source(arch, run, table, num_classes, in_channels, batch_size)
+        requests = [parse_request(text) for text in members or _USUAL.get(ladder, ())]
+        planner = _planner(source, ladder, _cap(ladder, max_size, no_cap), _coefficients(coefficients, fit))
+        path = _require_folder(out or (run.directory.family_file if run else Path("family.yaml")))
+        family = planner.plan(requests, source.setting())
+    if fit and run is not None:
+        chosen, found = _fitted(run, planner, requests, survivors, trainings)
+        family = replace(replace(planner, coefficients=chosen).plan(requests, source.setting()), fit=found)
     if measure:
         family = _measured(family, source, device, budget_s)
     _write(family, path)
     _print(family, path)
 
 
-def _source(arch: str, table: Path | None, num_classes: int, in_channels: int, batch_size: int) -> "Source":
-    from proxies.step_time_table import read_table
-
-    from ..family.source import source_of_network, source_of_run, source_of_table
+def _read_run(arch: str, table: Path | None, *, needed: bool) -> "Run | None":
     from ..run import read_run
 
     if Path(arch).is_dir():
         if table is not None:
             raise ValueError("a run directory has step-time tables of its own, so --table is not for it")
-        return source_of_run(read_run(Path(arch)))
+        return read_run(Path(arch))
+    if needed:
+        raise ValueError(f"--fit needs a run directory, whose images and training judge; got {arch!r}")
+    return None
+
+
+def _source(
+    arch: str, run: "Run | None", table: Path | None, num_classes: int, in_channels: int, batch_size: int
+) -> "Source":
+    from proxies.step_time_table import read_table
+
+    from ..family.source import source_of_network, source_of_run, source_of_table
+
+    if run is not None:
+        return source_of_run(run)
     network = read_architecture(arch)
     if table is not None:
         return source_of_table(network, read_table(table))
     return source_of_network(network, num_classes=num_classes, in_channels=in_channels, batch_size=batch_size)
 
 
-def _cap(of_ladder: int | None, max_size: int | None, no_cap: bool) -> int | None:
+def _planner(source: "Source", ladder: str, max_size: int | None, coefficients: "Coefficients | None") -> "Planner":
+    from search_spaces.ladders import LADDERS
+
+    from ..family.plan import Planner
+    from ..family.start import start_from
+
+    return Planner(
+        start=start_from(source.network, LADDERS[ladder], source.scale),
+        costs=source.costs(),
+        max_size=max_size,
+        coefficients=coefficients,
+    )
+
+
+def _cap(ladder: str, max_size: int | None, no_cap: bool) -> int | None:
+    from search_spaces.ladders import LADDERS
+
+    if ladder not in LADDERS:
+        raise ValueError(f"--ladder must be one of {', '.join(LADDERS)}, got {ladder!r}")
     if no_cap and max_size is not None:
         raise ValueError("--no-cap and --max-size exclude each other")
-    return None if no_cap else max_size or of_ladder
+    return None if no_cap else max_size or LADDERS[ladder].max_size
 
 
-def _coefficients(text: str | None) -> "Coefficients | None":
+def _coefficients(text: str | None, fit: bool) -> "Coefficients | None":
     from search_spaces.scaling import Coefficients
 
     if text is None:
         return None
+    if fit:
+        raise ValueError("--fit finds the coefficients, so --coefficients is not for it")
     try:
         alpha, beta, gamma = map(float, text.split(","))
     except ValueError:
@@ -115,10 +154,31 @@ def _coefficients(text: str | None) -> "Coefficients | None":
     return Coefficients(alpha=alpha, beta=beta, gamma=gamma)
 
 
-def _default_out(arch: str) -> Path:
-    from ..run_directory import RunDirectory
+def _fitted(
+    run: "Run", planner: "Planner", requests: "list[Request]", survivors: int, trainings: int
+) -> "tuple[Coefficients | None, Fit]":
+    from rich.console import Console
+    from rich.progress import Progress
 
-    return RunDirectory(Path(arch)).family_file if Path(arch).is_dir() else Path("family.yaml")
+    from ..executors.interface import RefusedError
+    from ..family.fit_run import FitPlan, InterruptedFitError, fit_growth
+    from ..run_directory import RunDirectoryError
+
+    budgeted = next((request for request in requests if not request.budget.is_open), None)
+    plan = FitPlan(request=budgeted, num_survivors=survivors, num_trainings=trainings)
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("comparing directions of growth", total=None)
+
+        def show(done: float, total: int, doing: str) -> None:
+            progress.update(task, completed=done, total=total, description=f"scaled networks: {doing}")
+
+        try:
+            return fit_growth(run, planner, plan, on_progress=show)
+        except (RefusedError, RunDirectoryError) as error:
+            fail(error)
+        except InterruptedFitError:
+            fail("interrupted; what was trained is kept, run it again to go on", 130)
 
 
 def _require_folder(path: Path) -> Path:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from search_spaces.architecture import Architecture
+from search_spaces.scaling import Coefficients
 
 from .members import Family, Member
 
@@ -42,7 +43,7 @@ def family_notes(family: Family) -> list[str]:
         lines.append(f"late stages of {', '.join(grown)} gain base layers, and a new last stage")
     if capped:
         lines.append(f"the cap of {family.max_size} pixels clips the inference size: {', '.join(capped)}")
-    return [*lines, _costs(family)]
+    return [*lines, *_fit(family), _costs(family)]
 
 
 def _row(networks: Sequence[Architecture], number: int) -> StageGrowth:
@@ -51,7 +52,7 @@ def _row(networks: Sequence[Architecture], number: int) -> StageGrowth:
     return StageGrowth(
         stage=str(number),
         block=first.block_name,
-        cells=tuple(stage and f"{stage.num_repeats} × {stage.out_channels}" for stage in stages),
+        cells=tuple(f"{stage.num_repeats} × {stage.out_channels}" if stage else None for stage in stages),
     )
 
 
@@ -63,6 +64,24 @@ def _growth(family: Family) -> str:
         f"each step φ multiplies depth by {found.alpha:g}, width by {found.beta:g} and size by {found.gamma:g} "
         f"(α·β²·γ² = {found.cost:.2f})"
     )
+
+
+def _fit(family: Family) -> list[str]:
+    fit = family.fit
+    if fit is None:
+        return []
+    lines = [
+        f"of {fit.num_candidates} networks that growth could lead to, {len(fit.entries)} were trained; "
+        + ("the best is used" if fit.is_decided else "none is better than the ladder's beyond doubt, so that is used")
+    ]
+    return [*lines, *(f"not judged: {reason}" for reason in fit.failed)]
+
+
+def growth_name(coefficients: Coefficients | None) -> str:
+    """α, β, γ as people write them, or the ladder."""
+    if coefficients is None:
+        return "ladder"
+    return f"{coefficients.alpha:g}, {coefficients.beta:g}, {coefficients.gamma:g}"
 
 
 def _costs(family: Family) -> str:

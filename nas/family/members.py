@@ -73,6 +73,38 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FitEntry:
+    """A direction of growth that was trained."""
+
+    coefficients: Coefficients | None
+    """None: along the ladder."""
+    architecture: str
+    accuracy: float
+    """A after the run's short training, a fraction."""
+    accuracy_se: float
+    num_trainings: int
+    predicted_step_time_s: float
+    measured_step_time_s: float | None
+    params: int
+    reward: float
+    reward_se: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """How growth was chosen."""
+
+    num_candidates: int
+    """Different networks that the grid of coefficients led to."""
+    entries: tuple[FitEntry, ...]
+    """Those that were trained, best reward first."""
+    is_decided: bool
+    """Whether the best is better than growth along the ladder, at 95 %."""
+    failed: tuple[str, ...] = ()
+    """Why others were not judged."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
     """The training step whose costs are told."""
 
@@ -106,6 +138,8 @@ class Family:
     max_size: int | None
     setting: Setting
     members: tuple[Member, ...]
+    fit: Fit | None = None
+    """None: growth was not fitted."""
     format: int = FORMAT
 
     def __post_init__(self) -> None:

@@ -1,11 +1,12 @@
 """From a start and the members that are wanted to a family: the largest network that keeps each budget."""
 
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from search_spaces.architecture import Architecture
 from search_spaces.ladders import Rung
-from search_spaces.scaling import Coefficients, LateGrowth, cap_resolution, require_within_cap
+from search_spaces.scaling import Coefficients, LateGrowth, cap_resolution, require_within_cap, train_size_for
 
 from ..regularization import regularization_for
 from .budget import Budget, Request
@@ -67,6 +68,13 @@ class Planner:
             members=tuple(self._member(name, sized) for name, sized in chosen),
         )
 
+    def grown(self, request: Request | None) -> Architecture | None:
+        """The network one step up, or the largest under a budget; None where there is none."""
+        if request is not None:
+            return self._largest(request).architecture
+        sized = self._possible(1.0, LateGrowth() if self._late_border < 1 else None, None)
+        return sized.architecture if sized else None
+
     def _choose(self, request: Request) -> _Sized:
         budget, rung = request.budget, self._rung(request)
         if budget.test_size is not None:
@@ -87,19 +95,24 @@ class Planner:
 
     def _at_rung(self, rung: Rung, test_size: int | None) -> _Sized:
         """The network itself, a published size, or by coefficients as many steps away as the ladder has it."""
-        start, phi = self.start, rung.phi - self.start.rung.phi
-        if rung == start.rung and test_size is None:
-            return _Sized(start.network, start.test_size, 0.0, rung.late_growth is not None)
-        if self.coefficients is None and test_size is None:
-            architecture, computed = start.at_rung(rung, self.max_size)
+        start, phi, late = self.start, rung.phi - self.start.rung.phi, rung.late_growth
+        if rung == start.rung:
+            sized = _Sized(start.network, start.test_size, 0.0, late is not None)
+        elif self.coefficients is None:
             is_between = rung.name in start.ladder.knots
-            return _Sized(architecture, computed, phi if is_between else None, rung.late_growth is not None)
-        return self._at(phi, rung.late_growth, test_size)
+            sized = _Sized(*start.at_rung(rung, self.max_size), phi if is_between else None, late is not None)
+        else:
+            sized = self._at(phi, late, None)
+        if test_size is None:
+            return sized
+        resolution = train_size_for(test_size, start.ladder.train_share)
+        return replace(
+            sized, architecture=replace(sized.architecture, resolution=resolution), computed_test_size=test_size
+        )
 
     def _largest(self, request: Request) -> _Sized:
         """The network farthest up that keeps a budget; one whose late stages grow, where any such does."""
-        late, budget = self.start.ladder.late_above, request.budget
-        border = _FARTHEST if late is None else late - self.start.rung.phi
+        border, budget = self._late_border, request.budget
         count = round(_FARTHEST / _PHI_STEP)
         phis = [round(step * _PHI_STEP, 9) for step in range(count, -count - 1, -1)]
         above, below = [phi for phi in phis if phi > border], [phi for phi in phis if phi <= border]
@@ -109,6 +122,12 @@ class Planner:
                 if sized is not None and self._excess(sized.architecture, budget) is None:
                     return sized
         raise ValueError(self._why_impossible(budget, reversed(phis)))
+
+    @property
+    def _late_border(self) -> float:
+        """φ above which late stages grow."""
+        late = self.start.ladder.late_above
+        return math.inf if late is None else late - self.start.rung.phi
 
     def _why_impossible(self, budget: Budget, from_smallest: Iterable[float]) -> str:
         for phi in from_smallest:

@@ -1,8 +1,8 @@
 """A family in a report: how it grows stage by stage, what each member costs, and how it would be regularised."""
 
-from ..family.comparison import family_notes, stage_growth
+from ..family.comparison import family_notes, growth_name, stage_growth
 from ..family.members import Family, Member, StepTimeFigure
-from ..quantities import count, gibibytes, milliseconds
+from ..quantities import count, gibibytes, milliseconds, percent, reward_text
 from .figure import Figure, Panel, axis, legend_below
 from .markup import Markup, breakable, element, join, table
 from .ribbon import ribbon, ribbon_legend
@@ -24,6 +24,7 @@ def family_section(family: Family) -> Markup:
         _stages(family),
         element("h3", "Regularisation, from the first stage of progressive learning to the last"),
         _regularization(family),
+        *_fit(family),
         element("h3", "Architectures"),
         *(_text(member) for member in family.members),
         id="family",
@@ -124,6 +125,26 @@ def _regularization(family: Family) -> Markup:
         cells = [f"{first:g} → {last:g}" for first, last in ranges]
         rows.append([element("strong", member.name), *cells])
     return table(headers, rows, numeric=range(1, len(headers)))
+
+
+def _fit(family: Family) -> list[Markup]:
+    fit = family.fit
+    if fit is None:
+        return []
+    rows = [
+        [
+            growth_name(entry.coefficients),
+            percent(entry.accuracy, entry.accuracy_se),
+            milliseconds(entry.predicted_step_time_s),
+            milliseconds(entry.measured_step_time_s) if entry.measured_step_time_s else _NONE,
+            count(entry.params),
+            reward_text(entry.reward, entry.reward_se),
+            element("code", breakable(entry.architecture)),
+        ]
+        for entry in fit.entries
+    ]
+    headers = ["α, β, γ", "A", "predicted S", "measured S", "P", "reward", "network"]
+    return [element("h3", "Directions of growth that were trained"), table(headers, rows, numeric=range(1, 6))]
 
 
 def _text(member: Member) -> Markup:

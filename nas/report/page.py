@@ -12,6 +12,7 @@ from ..run import Run
 from ..run_directory import write_whole
 from .belief_section import belief_figures, belief_section
 from .choices import choices_figure
+from .family_section import family_section
 from .figure import Figure, frame, panel_id
 from .findings import Findings
 from .headline import headline, state_text
@@ -43,7 +44,7 @@ def write_report(run: Run, path: Path) -> None:
 def render(run: Run) -> str:
     """The report as HTML."""
     findings = Findings(run)
-    figures, believed = draw(findings), belief_figures(findings)
+    figures, believed, family = draw(findings), belief_figures(findings), run.family
     body = join(
         [
             headline(findings),
@@ -52,6 +53,7 @@ def render(run: Run) -> str:
             reading_section(findings),
             leaderboard_section(findings),
             finalists_section(findings),
+            *([family_section(family)] if family else []),
             architectures_section(findings),
             unjudged_section(findings),
             circumstances_section(findings),

@@ -1,0 +1,115 @@
+"""The survivors of a fit are trained and timed as candidates of a search are: a source of tasks for its loop."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import optuna
+
+from ..config import SearchConfig
+from ..evaluation_tasks import Evaluation, Judge, Preparation
+from ..executors.interface import Died, Done, Event, Infeasible, Progress, Refused, RefusedError
+from ..pricing import problem_of
+from ..seeds import derived_seed
+from ..trials import read_fit_evaluations, write_failed_fit, write_fit_evaluation
+
+OnProgress = Callable[[float, int, str], None]
+"""Called with tasks done, in fractions, their number, and what is being done."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitTraining:
+    """One training of one survivor."""
+
+    architecture: str
+    train_size: int
+    """Pixels per side of the short training."""
+    replicate: int
+    """0, 1 …; the first is timed, too."""
+
+
+class FitLoop:
+    """Does what is planned and not there yet; what was done is in the study, so that a fit goes on where it stopped."""
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        planned: Sequence[FitTraining],
+        *,
+        config: SearchConfig,
+        preparation: Preparation,
+        on_progress: OnProgress,
+        log_death: Callable[[int, Died], None] = lambda number, death: None,
+    ) -> None:
+        """
+        Args:
+            study: Where results are written.
+            planned: Trainings of the survivors.
+            config: Of the run.
+            preparation: Of the run.
+            on_progress: Is told how far it is.
+            log_death: Called with a task's number and its death.
+        """
+        known = read_fit_evaluations(study)
+        self._missing = [plan for plan in planned if (plan.architecture, plan.replicate) not in known]
+        self._study, self._config, self._preparation = study, config, preparation
+        self._on_progress, self._log_death = on_progress, log_death
+        self._queue = list(range(len(self._missing)))
+        self._deaths = [0] * len(self._missing)
+        self._fractions = [0.0] * len(self._missing)
+
+    def next_task(self) -> tuple[int, object] | None:
+        if not self._queue:
+            return None
+        task = self._queue.pop(0)
+        plan = self._missing[task]
+        return task, Judge(
+            architecture=plan.architecture,
+            seed=derived_seed(self._config.seed, plan.architecture, plan.replicate),
+            preparation=self._preparation,
+            measure=plan.replicate == 0 and self._preparation.is_target_here,
+            train_size=plan.train_size,
+        )
+
+    def handle(self, event: Event) -> None:
+        """Take what became of a task.
+
+        Raises:
+            RefusedError: If a worker finds that the user has to act.
+        """
+        doing = ""
+        match event:
+            case Progress(task=task, fraction=fraction, doing=doing):
+                self._fractions[task] = fraction
+            case Refused(reason=reason):
+                raise RefusedError(reason)
+            case Died(task=task):
+                self._bury(task, event)
+            case Infeasible(task=task, reason=reason):
+                self._fail(task, reason)
+            case Done(task=task, result=Evaluation(step_time=measured)) if measured and problem_of(measured):
+                self._fail(task, problem_of(measured) or "")
+            case Done(task=task, result=Evaluation() as evaluation):
+                plan = self._missing[task]
+                write_fit_evaluation(self._study, plan.architecture, plan.replicate, evaluation)
+                self._fractions[task] = 1.0
+            case Done(result=result):
+                raise TypeError(f"an evaluation was expected, got {type(result).__name__}")
+        self._on_progress(sum(self._fractions), len(self._missing), doing)
+
+    def abandon(self, task: int) -> None:
+        """Nothing is owed in the study: what is missing is planned again when the fit goes on."""
+
+    def _bury(self, task: int, death: Died) -> None:
+        """Do it again, unless it has died too often."""
+        self._log_death(task, death)
+        if self._deaths[task] >= self._config.max_retries:
+            self._fail(task, death.reason)
+            return
+        self._deaths[task] += 1
+        self._fractions[task] = 0.0
+        self._queue.append(task)
+
+    def _fail(self, task: int, reason: str) -> None:
+        plan = self._missing[task]
+        write_failed_fit(self._study, plan.architecture, plan.replicate, reason)
+        self._fractions[task] = 1.0
