@@ -1,7 +1,6 @@
 """What a worker does, on real images: digits, and an image folder that is streamed from disk by processes."""
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,8 @@ from nas.evaluation_tasks import (
     Preparation,
     Prepare,
     Retrain,
-    make_evaluator,
 )
 from nas.executors.interface import RefusedError
-from nas.executors.local import LocalExecutor
 from nas.observer import Observer
 from nas.search import run_search
 from nas.study import Ending
@@ -128,8 +125,7 @@ def test_missing_images_are_refused(tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_is_infeasible_and_the_search_goes_on(tmp_path: Path) -> None:
     train = {"optimizer": "sgd", "lr": 1e30, "warmup_epochs": 0.0}
     search = config(tmp_path / "run", train=train, trials=2, finalists=0)
-    executor = LocalExecutor(partial(make_evaluator, search))
-    run, ending = run_search(search, observer=Observer(), make_executor=lambda _: executor)
+    run, ending = fake_search.run(search, fake_search.InlineExecutor(Evaluator(search, 0)))
     assert ending is Ending.COMPLETE
     assert {record.reason for record in run.records} == {"loss is not finite in epoch 1"}
 

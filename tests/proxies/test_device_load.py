@@ -229,6 +229,7 @@ def busy_neighbour() -> Iterator[None]:
 
 
 @needs_schedstat
+@pytest.mark.alone
 @pytest.mark.usefixtures("busy_neighbour")
 def test_a_busy_process_on_our_core_is_found() -> None:
     waiting_share, foreign_cores, disturbance = measured(WORK)
@@ -239,6 +240,7 @@ def test_a_busy_process_on_our_core_is_found() -> None:
 
 
 @needs_schedstat
+@pytest.mark.alone
 @pytest.mark.usefixtures("busy_neighbour")
 def test_a_process_that_only_sleeps_waits_for_no_core() -> None:
     # It wants the core for its readings alone, which a busy machine may delay by some milliseconds: the calmest counts.
@@ -249,6 +251,7 @@ def test_a_process_that_only_sleeps_waits_for_no_core() -> None:
 
 
 @needs_schedstat
+@pytest.mark.alone
 def test_waiting_of_every_thread_counts() -> None:
     """Two threads that both want the one core each wait half of the time, though nobody else need run there."""
     waiting_share, _, disturbance = measured(TWO_THREADS)

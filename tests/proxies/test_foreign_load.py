@@ -13,6 +13,7 @@ from proxies.device_load import read_cpu_meters
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.alone,
     pytest.mark.skipif(
         read_cpu_meters().waiting_s is None or not hasattr(os, "sched_setaffinity"),
         reason="this system does not tell how long a thread waited for a core",

@@ -399,6 +399,7 @@ def small_canary() -> Device:
     return replace(find_device("cpu"), canary_batch_size=8)
 
 
+@pytest.mark.alone
 def test_predictions_of_a_real_calibration_are_near_what_is_measured(space: SearchSpace) -> None:
     """Not how accurate it is: that a block's time, the canary and the scale mean what they should."""
     workload = Workload(batch_size=16, num_classes=10)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from optuna.storages import RDBStorage
+from quick_disk import do_not_wait_for_disks
 
 from nas.config import SearchConfig
 from nas.evaluation_tasks import (
@@ -227,6 +228,7 @@ def kill_at_write(count: int) -> None:
 
 def main(out: str, what: str, count: str, sampler: str, trials: str) -> None:
     """``kill``: evaluate inline and die at a counted write. ``slow``: evaluate in slow workers until a signal comes."""
+    do_not_wait_for_disks()
     search = config(Path(out), sampler=sampler, trials=int(trials), workers=2 if what == "slow" else 1)
     if what == "kill":
         if int(count):
