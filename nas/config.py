@@ -70,7 +70,7 @@ class SearchConfig(BaseModel):
 
     space: dict[str, Any] = Field(
         default={"name": "efficientnetv2", "scale": "s"},
-        description="A name, {name, options…}, the path of a space file, or a space written out.",
+        description="A name, {name, options…}, the path of a space file, a space written out, or a single network.",
     )
     data: DataConfig = Field(default=DataConfig(), description="The images, and how they are split.")
     train: TrainConfig = Field(default=TrainConfig(), description="How each candidate is trained.")

@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 def search(
     recipe: Annotated[str | None, typer.Argument(help="A recipe's file, or the name of an installed one.")] = None,
-    space: Annotated[str | None, typer.Option(help="Name of a space, or a YAML file.")] = None,
+    space: Annotated[str | None, typer.Option(help="Name of a space, a YAML file, or a single network.")] = None,
     data: Annotated[
         str | None, typer.Option(help="digits, fashion-mnist, cifar10, cifar100 or imagefolder:PATH.")
     ] = None,

@@ -467,3 +467,20 @@ def test_values_of_a_foreign_stage_name_the_rule() -> None:
 def test_parameters_come_back_as_they_were_offered() -> None:
     params: dict[str, Value] = efficientnet_v2().to_params(efficientnet_v2().backbone)
     assert {type(value) for value in params.values()} == {str, int}
+
+
+@pytest.mark.parametrize("name", ["efficientnet-b0", "efficientnetv2-xl", "stem8-er_r1_k3_s1_e1_c8-head32@40"])
+def test_a_network_is_a_space_of_one(name: str) -> None:
+    space = get_space(name)
+    assert (space.size, space.choices) == (1, {})
+    assert (
+        space.sample(random.Random(0))
+        == space.backbone
+        == (parse(name) if "@" in name else catalog.get(name).architecture)
+    )
+    assert get_space(name, resolution=64).backbone.resolution == 64
+
+
+def test_a_network_takes_no_scale() -> None:
+    with pytest.raises(ValueError, match=r"^the space 'efficientnet-b0' has no option 'scale' \(known: resolution\)$"):
+        get_space("efficientnet-b0", scale="s")
