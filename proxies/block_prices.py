@@ -14,8 +14,6 @@ from search_spaces.blocks import HEAD, STEM, PlacedBlock
 
 from .complexity import block_params, convolutions
 
-# Squeeze-and-excitation: two small convolutions beside the block's own, and another pass over its map.
-_SE_CALLS = 2
 # Few blocks leave prices open; then every kind of work is believed to cost something, rather than one of them all.
 _RIDGE = 1e-3
 # No kind of work is for nothing: it has this share at least of the time of the block that does most of it.
@@ -53,8 +51,8 @@ class BlockPrices:
         """
         seconds, work = np.array(list(times.values())), _works(times, num_classes)
         relative = work / seconds[:, None]
-        # Shares of the times, so that the ridge is without units.
-        largest = np.where(relative.max(axis=0) > 0, relative.max(axis=0), 1.0)
+        # Shares of the times, so that the ridge is without units; what no block does has no price.
+        largest = np.where(relative.max(axis=0) > 0, relative.max(axis=0), math.inf)
         ridge = math.sqrt(_RIDGE * len(times)) * np.eye(work.shape[1])
         shares, _ = nnls(np.vstack([relative / largest, ridge]), np.repeat([1.0, 0.0], relative.shape))
         prices = np.maximum(shares, _LEAST_SHARE) / largest
@@ -83,32 +81,31 @@ def _works(blocks: Collection[PlacedBlock], num_classes: int) -> NDArray[np.floa
 def _work(block: PlacedBlock, num_classes: int) -> tuple[float, ...]:
     """How much of each kind of work a block is, for one image.
 
-    Multiply-adds of dense, pointwise and depthwise convolutions, which reach very different speeds; pixels read and
-    written (times channels), which is what normalisation, activation and most depthwise convolutions wait for; weights,
-    for the optimizer passes over each; and calls, since each takes a while whatever it does.
+    Multiply-adds of dense, pointwise and depthwise convolutions, which reach very different speeds; values that they
+    read and write, which is what normalisation, activation and most depthwise convolutions wait for; values that
+    squeeze-and-excitation reads; weights, for the optimizer passes over each; and calls, since each takes a while
+    whatever it does.
     """
-    dense = pointwise = depthwise = pixels = 0
+    dense = pointwise = depthwise = values = 0
     layers = convolutions(block)
     for kernel, inputs, outputs, size in layers:
         macs = kernel**2 * inputs * outputs * size**2
         if kernel == 1:
             pointwise += macs
-            pixels += (inputs + outputs) * size**2
-        elif inputs == 1 and block.kind != STEM:
+            values += (inputs + outputs) * size**2
+        elif block.kind == MBCONV:
             depthwise += macs
-            pixels += outputs * (block.in_size**2 + size**2)
+            values += outputs * (block.in_size**2 + size**2)
         else:
             dense += macs
-            pixels += inputs * block.in_size**2 + outputs * size**2
+            values += inputs * block.in_size**2 + outputs * size**2
     weights, calls = block_params(block), len(layers)
     if block.kind == HEAD:
         pointwise += block.out_channels * num_classes
         weights += (block.out_channels + 1) * num_classes
         calls += 1
-    if block.se_ratio:
-        pixels += block.hidden_channels * block.out_size**2
-        calls += _SE_CALLS
-    return dense, pointwise, depthwise, pixels, weights, calls
+    squeezed = block.hidden_channels * block.out_size**2 if block.se_ratio else 0
+    return dense, pointwise, depthwise, values, squeezed, weights, calls
 
 
 def _places(blocks: Collection[PlacedBlock]) -> NDArray[np.float64]:

@@ -3,18 +3,16 @@
 import math
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from search_spaces.architecture import Architecture
 from search_spaces.blocks import HEAD, STEM, PlacedBlock, block_runs
-from search_spaces.space import SearchSpace
-from search_spaces.space_blocks import BlockSums, unplaced
+from search_spaces.space_blocks import unplaced
 
 from .block_prices import BlockPrices
 from .step_time_table import StepTimeTable
@@ -71,23 +69,6 @@ class StepTimeInterpolation:
             variance += (ratio * price.relative_error) ** 2
         error = math.hypot(math.sqrt(variance) / total, common / total, self.table.residual)
         return total * self.table.scale * self.table.canary_s, error
-
-    def over(self, space: SearchSpace) -> Callable[[NDArray[np.integer]], NDArray[np.float64]]:
-        """Predicts many members of a space at a time: rows of choices (N, number of choices) → seconds (N,).
-
-        Args:
-            space: Whose blocks the table need not hold.
-
-        Raises:
-            ValueError: If it has a kind of block of which the table has none.
-        """
-
-        def ratio(block: PlacedBlock) -> float:
-            self._learn([unplaced(block)])
-            return self._known[unplaced(block)].ratio
-
-        ratios = BlockSums(space, ratio, self.table.workload.resolution, in_channels=self.table.workload.in_channels)
-        return lambda encoded: ratios(encoded) * self.table.scale * self.table.canary_s
 
     @cached_property
     def slope(self) -> float:
