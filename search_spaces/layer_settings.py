@@ -34,6 +34,8 @@ class LayerSettings:
     act: str | None = None
     told_by: str = ""
     """Where it was read, as the end of "taken from …"."""
+    doubt: str = ""
+    """Why something cannot be told, where there is more to say than that."""
 
 
 def read_layers(network: nn.Module, told_by: str = "the layers of the network") -> LayerSettings:
@@ -47,20 +49,23 @@ def read_layers(network: nn.Module, told_by: str = "the layers of the network") 
     )
 
 
-def named_in_timm(path: Path, texts: Mapping[str, str], tensors: Mapping[str, Tensor]) -> LayerSettings | None:
+def named_in_timm(path: Path, texts: Mapping[str, str], tensors: Mapping[str, Tensor]) -> LayerSettings:
     """What a timm network says that a checkpoint names: in its ``arch``, in a ``config.json`` beside it, in its path.
 
-    A name counts only if that network has the file's tensors (classifier and image channels aside).
-
-    Raises:
-        ValueError: If two names are given whose networks differ in a setting.
+    A name counts only if that network has the file's tensors (classifier and image channels aside). Where two names
+    are given whose networks differ in a setting, nothing is known of it.
     """
-    found = [settings for name in dict.fromkeys(_timm_names(path, texts)) if (settings := _of_timm(name, tensors))]
-    different = {(each.padding, each.norm_eps, each.act) for each in found}
-    if len(different) > 1:
-        names = " and ".join(each.told_by for each in found)
-        raise ValueError(f"padding, norm_eps and act must be given, since {path} names {names}, which differ in them")
-    return found[0] if found else None
+    # Without the tag, which names the training.
+    candidates = dict.fromkeys(_OLD_TAG.sub("", name.partition(".")[0]) for name in _timm_names(path, texts))
+    found = [settings for name in candidates if (settings := _of_timm(name, tensors))]
+    names = " and ".join(each.told_by for each in found)
+    return LayerSettings(
+        padding=_single({each.padding for each in found}),
+        norm_eps=_single({each.norm_eps for each in found}),
+        act=_single({each.act for each in found}),
+        told_by=names,
+        doubt=f"names {names}, which differ" if len(found) > 1 else "",
+    )
 
 
 def _single(found: set[Value]) -> Value | None:
@@ -90,16 +95,14 @@ def _timm_names(path: Path, texts: Mapping[str, str]) -> Iterator[str]:
     yield from _beside(path)
     for part in [path, *path.absolute().parents][: _FOLDERS_ABOVE + 1]:
         # "tf_efficientnet_b0_ns-c0e6a31c.pth", "tf_efficientnet_b0.in1k", "models--timm--tf_efficientnet_b0.in1k"
-        name = part.name.rpartition("--")[2].partition("-")[0].partition(".")[0]
-        yield name
-        yield _OLD_TAG.sub("", name)
+        yield part.name.rpartition("--")[2].partition("-")[0]
 
 
 def _beside(path: Path) -> Iterator[str]:
     """The name in the ``config.json`` that timm puts beside a file of weights."""
     try:
         config = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return
     if isinstance(config, dict) and isinstance(config.get("architecture"), str):
         yield config["architecture"]

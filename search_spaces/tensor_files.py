@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from .messages import first_line
@@ -60,10 +60,13 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Map
     plain = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
     }
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        save_file(plain, partial, {"format": "pt", **metadata})
-        _write_out(partial)
+        # Not save_file, whose file nobody but its owner may read, whatever the umask says.
+        with partial.open("wb") as file:
+            file.write(save(plain, {"format": "pt", **metadata}))
+            file.flush()
+            os.fsync(file.fileno())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -72,12 +75,6 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Map
 def is_averaged(entry: str) -> bool:
     """Whether an entry of a checkpoint holds averaged weights (EMA)."""
     return entry in _AVERAGED
-
-
-def _write_out(path: Path) -> None:
-    """Have the bytes on the disk before the name points at them."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

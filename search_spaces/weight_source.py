@@ -59,7 +59,10 @@ def read_source(architecture: Architecture, source: nn.Module | str | Path) -> W
 
 
 def _of_network(architecture: Architecture, network: nn.Module) -> Weights:
-    tensors, dialect, prefix, notes = _named(architecture, network.state_dict(), ordered=True)
+    state = network.state_dict()
+    if any(tensor.is_meta for tensor in state.values()):
+        raise ValueError("a source's weights must be in memory, got a network on the meta device")
+    tensors, dialect, prefix, notes = _named(architecture, state, ordered=True)
     inner = network.get_submodule(prefix.removesuffix("."))
     return Weights(
         tensors=tensors,
@@ -99,7 +102,7 @@ def _told(
     if dialect is Dialect.TORCHVISION:
         eps = own_norm_eps(architecture)
         return LayerSettings(padding="", norm_eps=eps, act="silu", told_by="torchvision's EfficientNet")
-    return (named_in_timm(path, texts, tensors) if dialect is Dialect.TIMM else None) or LayerSettings()
+    return named_in_timm(path, texts, tensors) if dialect is Dialect.TIMM else LayerSettings()
 
 
 def _named(

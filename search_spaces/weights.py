@@ -100,8 +100,8 @@ def _settings(architecture: Architecture, weights: Weights, asked: _Asked) -> Ne
     if padding is None or norm_eps is None:
         unknown = [name for name, value in (("padding", padding), ("norm_eps", norm_eps)) if value is None]
         raise ValueError(
-            f"{' and '.join(unknown)} must be given, since {weights.label} does not tell: networks built here have '' "
-            f"and 1e-3 by default, timm's efficientnet_* '' and 1e-5, its tf_* 'same' and 1e-3"
+            f"{' and '.join(unknown)} must be given, since {weights.label} {told.doubt or 'does not tell'}: networks "
+            f"built here have '' and 1e-3 by default, timm's efficientnet_* '' and 1e-5, its tf_* 'same' and 1e-3"
         )
     return NetworkSettings(
         architecture=architecture,
@@ -172,7 +172,7 @@ def _told_notes(weights: Weights, settings: NetworkSettings, asked: _Asked) -> l
     notes = []
     if taken:
         values = ", ".join(f"{name} {getattr(settings, name)!r}" for name in taken)
-        notes.append(f"{values} as {told.told_by} says")
+        notes.append(f"{values} taken from {told.told_by}")
     if asked.act is None and told.act is None:
         notes.append(f"act {_ACT!r} was assumed")
     if overridden := _overridden(weights, asked):
