@@ -38,7 +38,7 @@ def family_notes(family: Family) -> list[str]:
         for member in family.members
         if member.is_capped
     ]
-    lines = [f"the network stands at {family.stands_at} of {family.ladder}; {_growth(family)}"]
+    lines = [f"the network counts as {family.stands_at} of {family.ladder}; {_growth(family)}"]
     if grown:
         lines.append(f"late stages of {', '.join(grown)} gain base layers, and a new last stage")
     if capped:
@@ -89,8 +89,8 @@ def _costs(family: Family) -> str:
     step = f"a training step of {setting.batch_size} images, {setting.optimizer}, {setting.mode}"
     parts = [f"memory is predicted for {step}"]
     if setting.predicted_for:
-        parts.append(f"≈: step time predicted for {setting.predicted_for}")
+        parts.append(f"step time is predicted for {setting.predicted_for}")
     if setting.measured_on:
-        parts.append(f"step time measured on {setting.measured_on}")
+        parts.append(f"step time was measured on {setting.measured_on}")
     classes = f"{setting.num_classes} classes, {setting.in_channels} image channels"
     return "; ".join([*parts, classes])

@@ -130,6 +130,10 @@ class Family:
     """The architecture it starts from."""
     base: str
     """The same un-scaled."""
+    width: float
+    """Multiplier that leads from the base's widths to the network's."""
+    depth: float
+    """Multiplier that leads from the base's layers to the network's."""
     ladder: str
     stands_at: str
     """Size of the ladder that the network has, or counts as."""

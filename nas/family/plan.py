@@ -60,6 +60,8 @@ class Planner:
         return Family(
             network=str(start.network),
             base=str(start.base),
+            width=start.width,
+            depth=start.depth,
             ladder=start.ladder.name,
             stands_at=start.rung.name,
             coefficients=self.coefficients,

@@ -1,10 +1,12 @@
 """Where a family starts: the network as it was found, and the base that its members are scaled from."""
 
+import math
 from dataclasses import dataclass, replace
 
 from search_spaces.architecture import Architecture
 from search_spaces.ladders import Ladder, Rung, shallower
 from search_spaces.scaling import (
+    MIN_CHANNELS,
     LateGrowth,
     Stem,
     cap_resolution,
@@ -133,7 +135,8 @@ def start_from(network: Architecture, ladder: Ladder, scale: tuple[float, float]
     width, depth = scale or (1.0, 1.0)
     base = shallower(network, depth)
     if scale is not None:
-        widths = (stage.out_channels for stage in ladder.base.stages)
+        # What its space rounds up to 8 channels counts as 8.
+        widths = (max(stage.out_channels, math.ceil(MIN_CHANNELS / width)) for stage in ladder.base.stages)
         stages = tuple(
             replace(stage, out_channels=channels) for stage, channels in zip(base.stages, widths, strict=True)
         )
