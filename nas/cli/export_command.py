@@ -47,7 +47,7 @@ def export(
     act: Annotated[
         str | None, typer.Option(help="timm's name of the activation; by default as the weights say, else silu.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of weights that are drawn, not read.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Of weights that are drawn, not read.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace an export that is there.")] = False,
 ) -> None:
     """Write a network as ONNX, torch.export program, safetensors, timm module or torchvision weights, and verify it.

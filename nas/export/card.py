@@ -74,12 +74,8 @@ def _search(finding: Finding) -> str:
     size = fidelity.resolution or run.config.search_space().resolution
     trainings = f"the mean of {entry.num_trainings} short trainings" if entry.num_trainings > 1 else "a short training"
     share = "" if fidelity.data_share == 1 else f", {fidelity.data_share:.0%} of the training images"
-    verdict = {
-        "yes": "yes",
-        "no": "no",
-        "undecided": "undecided at 95 %",
-        None: "it is the backbone, or none was judged",
-    }
+    verdict = {"yes": "yes", "no": "no", "undecided": "undecided at 95 %", None: "the backbone was not judged"}
+    better = "it is the backbone itself" if entry.is_backbone else verdict[entry.better_than_backbone]
     return (
         "## Accuracy in the search\n\n"
         f"Top-1 accuracy {percent(entry.accuracy, entry.accuracy_se)} (± standard error), {trainings} of "
@@ -88,7 +84,7 @@ def _search(finding: Finding) -> str:
         "It is the architecture's, **not that of the weights here**: the search kept none. The architecture was chosen "
         f"among {sum(record.is_judged for record in run.records)} by its reward on these very images, so part of the "
         "figure is luck.\n\n"
-        f"Better than the search's backbone: {verdict[entry.better_than_backbone]} "
+        f"Better than the search's backbone: {better} "
         f"(reward {entry.reward:.4f} ± {entry.reward_se:.4f})."
     )
 
@@ -107,7 +103,8 @@ def _costs(finding: Finding) -> str:
         )
     rows.append(("parameters", f"{entry.params:,}"))
     rows.append(("MACs", f"{count(entry.macs)} an image"))
-    note = f"Of the network as it was searched: {data.num_classes} classes, {data.in_channels} image channels."
+    channels = f"{data.in_channels} image channel{'s' * (data.in_channels != 1)}"
+    note = f"Of the network as it was searched: {data.num_classes} classes, {channels}."
     return f"## Costs in the search\n\n{note}\n\n{_table(('', ''), rows)}"
 
 

@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from proxies.complexity import count_params
 from search_spaces.messages import first_line
 from search_spaces.network_settings import NetworkSettings
 
 from .card import write_card
 from .formats import BrokenExportError, Format
 from .subject import Subject
-from .torch_program import trace
+from .torch_program import ANY_BATCH, trace
 
 if TYPE_CHECKING:
     import onnx
+
+# Of float32, with some room for the graph; a file is one message of Protocol Buffers.
+_MAX_PARAMS = 2**29 - 2**21
 
 _USAGE = """
 import onnxruntime
@@ -28,13 +32,22 @@ logits = session.run(None, {{"images": images}})[0]  # images: float32 array of 
 def _require(settings: NetworkSettings, path: Path) -> None:
     if path.suffix != ".onnx":
         raise ValueError(f"the name of an ONNX file must end in .onnx, got {path.name}")
+    params = count_params(settings.architecture, settings.num_classes, settings.in_channels)
+    if params > _MAX_PARAMS:
+        raise ValueError(f"an ONNX file holds at most {_MAX_PARAMS:,} parameters (2 GiB), got {params:,}")
 
 
 def _write(subject: Subject, path: Path) -> None:
     import onnx
 
     program = torch.onnx.export(
-        trace(subject), (), input_names=["images"], output_names=["logits"], dynamo=True, verbose=False
+        trace(subject),
+        (),
+        input_names=["images"],
+        output_names=["logits"],
+        dynamic_shapes=ANY_BATCH,
+        dynamo=True,
+        verbose=False,
     )
     if program is None:
         raise RuntimeError("torch.onnx.export returned no program")

@@ -16,8 +16,7 @@ from .formats import CARD_FILE, WEIGHTS_FILE, BrokenExportError, Format
 from .subject import Subject
 
 _USAGE = """
-from search_spaces import parse
-from search_spaces.weights import load_pretrained
+from search_spaces import load_pretrained, parse
 network = load_pretrained(parse("{architecture}"), "{name}/model.safetensors").network.eval()
 """
 

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from proxies.device import find_device
 from search_spaces.architecture import Architecture
@@ -63,5 +64,5 @@ def _untrained(architecture: Architecture, finding: Finding | None) -> NetworkSe
     return NetworkSettings(architecture=architecture, num_classes=data.num_classes, in_channels=data.in_channels)
 
 
-def _not_none(values: dict[str, object]) -> dict[str, object]:
+def _not_none(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}

@@ -78,7 +78,7 @@ def make_subject(
         raise ValueError(
             f"resolution must be at least the total stride {settings.architecture.total_stride}, got {size}"
         )
-    taken = copy.deepcopy(network).to("cpu", torch.float32, memory_format=torch.contiguous_format).eval()
+    taken = copy.deepcopy(network).to("cpu", torch.float32).to(memory_format=torch.contiguous_format).eval()
     return Subject(
         network=taken,
         settings=settings,

@@ -158,9 +158,9 @@ def _run(path: Path, batches: Sequence[Tensor]) -> list[Tensor]:
         images, logits = Path(folder) / "images.safetensors", Path(folder) / "logits.safetensors"
         save_file({str(place): batch.clone() for place, batch in enumerate(batches)}, images)
         arguments = [str(path.absolute().parent), path.name, str(images), str(logits)]
-        # -I: neither the folder we are in nor PYTHONPATH; -B: no __pycache__ among what was exported.
+        # -P: nothing from the folder we are in; -B: no __pycache__ among what was exported.
         done = subprocess.run(
-            [sys.executable, "-I", "-B", "-c", _SCRIPT, *arguments],
+            [sys.executable, "-P", "-B", "-c", _SCRIPT, *arguments],
             capture_output=True, text=True, timeout=_TIMEOUT_S, check=False,
         )  # fmt: skip
         if done.returncode:

@@ -16,6 +16,9 @@ from .card import write_card
 from .formats import CARD_FILE, BrokenExportError, Format
 from .subject import Subject
 
+ANY_BATCH = ({0: Dim("batch", min=1)},)
+"""Which axes of the input may vary."""
+
 _METADATA = "metadata.json"
 _USAGE = """
 import torch
@@ -28,7 +31,7 @@ def trace(subject: Subject) -> ExportedProgram:
     """The network as a graph that takes batches of any size, without a trace of this machine's files."""
     settings, size = subject.settings, subject.resolution
     example = torch.zeros(2, settings.in_channels, size, size)
-    program = torch.export.export(subject.network, (example,), dynamic_shapes=({0: Dim("batch", min=1)},))
+    program = torch.export.export(subject.network, (example,), dynamic_shapes=ANY_BATCH)
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)
     return program
@@ -42,7 +45,7 @@ def _require(settings: NetworkSettings, path: Path) -> None:
 def _write(subject: Subject, path: Path) -> None:
     program = trace(subject)
     # The example would be stored in the file: megabytes of zeros.
-    program.example_inputs = None  # type: ignore[assignment]
+    program.example_inputs = None
     extra = {
         _METADATA: json.dumps(subject.metadata("torch")),
         CARD_FILE: write_card(subject, path.stem, _USAGE.format(name=path.name)),
