@@ -39,6 +39,8 @@ def ribbon(architecture: Architecture, *, small: bool = False, beside: Sequence[
         class_="ribbon small" if small else "ribbon",
         viewBox=f"0 0 {longest} {_HEIGHT}",
         preserveAspectRatio="none" if small else "xMinYMax meet",
+        # Few layers need not fill the page.
+        style=f"max-width:{2 * longest}px" if beside else None,
         role="img",
         aria_label=f"{len(architecture.stages)} stages: " + ", ".join(map(_words, architecture.stages)),
     )
