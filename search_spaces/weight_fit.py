@@ -93,19 +93,25 @@ def adapt_kernel(kernel: Tensor, in_channels: int) -> Tensor:
     return repeated * (given / in_channels)
 
 
+def is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor holds real numbers, dense and in memory: a file may hold others."""
+    return tensor.is_floating_point() and tensor.layout == torch.strided and not tensor.is_meta
+
+
 def _require_finite(tensors: Mapping[str, Tensor]) -> None:
-    broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    # In single precision, since not every smaller kind of number can be asked.
+    broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor.float()).all()]
     if broken:
         raise ValueError(f"weights must be finite, got NaN or infinity in {len(broken)} tensors ({_first(broken)})")
 
 
 def _is_like(tensor: Tensor, due: Tensor) -> bool:
-    return tensor.shape == due.shape and tensor.is_floating_point()
+    return tensor.shape == due.shape and is_plain(tensor)
 
 
 def _kind(tensor: Tensor) -> str:
     shape = "×".join(map(str, tensor.shape)) or "scalar"
-    return shape if tensor.is_floating_point() else f"{shape} of {str(tensor.dtype).removeprefix('torch.')}"
+    return shape if is_plain(tensor) else f"{shape} of {tensor.dtype}, {tensor.layout} on {tensor.device}"
 
 
 def _first(names: Iterable[str]) -> str:

@@ -11,6 +11,7 @@ from .layer_settings import LayerSettings, named_in_timm, read_layers
 from .network_settings import NetworkSettings
 from .tensor_files import ENTRY, is_averaged, read_tensors
 from .torchvision_names import own_norm_eps
+from .weight_fit import is_plain
 from .weight_names import BATCHES_SEEN, CLASSIFIER, STEM_KERNEL, Dialect, by_order, find_network, from_torchvision
 
 
@@ -40,7 +41,7 @@ class Weights:
 
     def _extent(self, name: str, dimension: int, *, dimensions: int) -> int | None:
         tensor = self.tensors.get(name)
-        if tensor is None or tensor.dim() != dimensions or not tensor.is_floating_point():
+        if tensor is None or tensor.dim() != dimensions or not is_plain(tensor):
             return None
         return tensor.shape[dimension] or None
 
@@ -59,10 +60,7 @@ def read_source(architecture: Architecture, source: nn.Module | str | Path) -> W
 
 
 def _of_network(architecture: Architecture, network: nn.Module) -> Weights:
-    state = network.state_dict()
-    if any(tensor.is_meta for tensor in state.values()):
-        raise ValueError("a source's weights must be in memory, got a network on the meta device")
-    tensors, dialect, prefix, notes = _named(architecture, state, ordered=True)
+    tensors, dialect, prefix, notes = _named(architecture, network.state_dict(), ordered=True)
     inner = network.get_submodule(prefix.removesuffix("."))
     return Weights(
         tensors=tensors,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -59,7 +60,7 @@ def load_pretrained(
     shape. Padding, epsilon and activation come from the source: from the layers of a network in memory, from the
     header of a file that this package wrote, from the timm network that a checkpoint, a ``config.json`` beside it or
     its path names, from torchvision's own networks. A network in memory is run beside the built one, and other logits
-    are an error: the same tensors may stand for another network. No file can run code.
+    do not fit: the same tensors may stand for another network. No file can run code.
 
     Args:
         architecture: What to build.
@@ -69,7 +70,7 @@ def load_pretrained(
         padding: "" or "same"; needed where the source does not tell.
         norm_eps: Epsilon of every batch norm; needed where the source does not tell.
         act: Activation by timm's name; "silu" where the source does not tell.
-        allow_partial: Load what fits, and note what does not.
+        allow_partial: Take what fits, and note what does not.
 
     Raises:
         ValueError: If the file cannot be read, its weights do not fit or are not finite, padding or epsilon is unknown,
@@ -80,13 +81,13 @@ def load_pretrained(
     settings = _settings(architecture, weights, asked)
     network = settings.build()
     fit = _fit(weights, settings, network)
-    misfits = _misfits(architecture, weights, fit)
+    misfits = _misfits(architecture, weights, fit) or _other_logits(weights, settings, asked)
     if misfits and not (allow_partial and fit.tensors):
-        raise ValueError(f"weights must fit the architecture, but of {weights.label} {'; '.join(misfits)}")
+        hint = "; allow_partial=True takes what fits" if fit.tensors else ""
+        raise ValueError(f"weights must fit the architecture, but of {weights.label} {'; '.join(misfits)}{hint}")
     network.load_state_dict(fit.tensors, strict=False)
-    compared = () if misfits else _compare(weights, settings, asked)
     notes = (*weights.notes, *_told_notes(weights, settings, asked), *_adapted_notes(weights, settings))
-    return Pretrained(network=network, settings=settings, notes=(*notes, *compared, *misfits))
+    return Pretrained(network=network, settings=settings, notes=(*notes, *misfits))
 
 
 def _settings(architecture: Architecture, weights: Weights, asked: _Asked) -> NetworkSettings:
@@ -132,28 +133,25 @@ def _misfits(architecture: Architecture, weights: Weights, fit: Fit) -> list[str
     return misfits
 
 
-def _compare(weights: Weights, settings: NetworkSettings, asked: _Asked) -> tuple[str, ...]:
-    """Run the source beside a network with its weights; say so where that is not possible.
-
-    Raises:
-        ValueError: If they compute different logits.
-    """
-    if weights.network is None or _overridden(weights, asked):
-        return ()
-    if weights.num_classes is None or weights.in_channels is None:
-        return ("the source has no classifier, so its logits were not compared",)
-    twin = replace(settings, num_classes=weights.num_classes, in_channels=weights.in_channels).build()
+def _other_logits(weights: Weights, settings: NetworkSettings, asked: _Asked) -> list[str]:
+    """Run a source in memory beside a network with its weights, and say so if they compute something else."""
+    in_channels = weights.in_channels
+    if weights.network is None or in_channels is None or _overridden(weights, asked):
+        return []
+    twin: Any = replace(settings, num_classes=weights.num_classes or 1, in_channels=in_channels).build()
     twin.load_state_dict(weights.tensors, strict=False)
+    if weights.num_classes is None:
+        twin.reset_classifier(0)
     size = 2 * settings.architecture.total_stride
-    difference = logit_difference(weights.network, twin, in_channels=weights.in_channels, size=size)
+    difference = logit_difference(weights.network, twin, in_channels=in_channels, size=size)
     if difference is None:
-        return ("the source gives no finite logits to compare with",)
-    if not computes_the_same(difference):
-        raise ValueError(
-            f"a source must compute what the architecture computes, but the logits of {weights.label} differ by "
-            f"{difference:.2g} of the largest: a stride, a dilation or another layer is not the architecture's"
-        )
-    return ()
+        return ["the output cannot be compared with ours: it has another shape, or is not finite"]
+    if computes_the_same(difference):
+        return []
+    return [
+        f"the logits differ from ours by {difference:.2g} of the largest: "
+        "a stride, a dilation or another layer is not the architecture's"
+    ]
 
 
 def _overridden(weights: Weights, asked: _Asked) -> list[str]:

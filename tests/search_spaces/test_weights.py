@@ -151,8 +151,9 @@ def test_a_wrapped_network(small: nn.Module, wrap: Callable[[nn.Module], nn.Modu
 def test_equal_tensors_of_another_network_are_refused(small: nn.Module) -> None:
     """A stride leaves no trace in names or shapes."""
     other = parse(str(SMALL).replace("k5_s1", "k5_s2"))
-    with pytest.raises(ValueError, match=r"must compute what the architecture computes, .* differ by"):
+    with pytest.raises(ValueError, match=r"^weights must fit the architecture, .* the logits differ from ours by"):
         load_pretrained(other, small)
+    assert "the logits differ from ours by" in notes_of(architecture=other, source=small, allow_partial=True)
 
 
 def test_a_network_with_other_gates_is_refused(small: nn.Module) -> None:
@@ -160,7 +161,7 @@ def test_a_network_with_other_gates_is_refused(small: nn.Module) -> None:
     for module in list(other.modules()):
         if hasattr(module, "gate"):
             module.gate = nn.Tanh()
-    with pytest.raises(ValueError, match=r"must compute what the architecture computes"):
+    with pytest.raises(ValueError, match=r"the logits differ from ours by"):
         load_pretrained(SMALL, other, act="relu")
 
 
@@ -253,6 +254,9 @@ def test_a_file_of_ours_holds_one_architecture(small: nn.Module, tmp_path: Path)
     other = parse(str(SMALL).replace("k5_s1", "k5_s2"))
     with pytest.raises(ValueError, match=r"^weights must fit the architecture, .* the architecture is stem16-"):
         load_pretrained(other, tmp_path / "best.safetensors")
+    assert "the architecture is stem16-" in notes_of(
+        architecture=other, source=tmp_path / "best.safetensors", allow_partial=True
+    )
     larger = parse(str(SMALL).replace("@64", "@128"))
     assert load_pretrained(larger, tmp_path / "best.safetensors").settings.architecture == larger
 
@@ -360,6 +364,20 @@ def test_a_source_without_a_classifier(small: nn.Module, tmp_path: Path) -> None
     assert "the classifier is untrained: the source has no classifier, got num_classes 3" in loaded.notes
 
 
+def test_a_headless_network_in_memory_is_compared_too(small: nn.Module) -> None:
+    headless: Any = copy.deepcopy(small)
+    headless.reset_classifier(0)
+    loaded: Any = load_pretrained(SMALL, headless, num_classes=3).network
+    loaded.reset_classifier(0)
+    require_equal(logits(loaded), logits(headless))
+    other = parse(str(SMALL).replace("k5_s1", "k5_s2"))
+    with pytest.raises(ValueError, match=r"the logits differ from ours by"):
+        load_pretrained(other, headless, num_classes=3)
+    headless.global_pool = nn.Identity()
+    with pytest.raises(ValueError, match=r"the output cannot be compared with ours: it has another shape"):
+        load_pretrained(SMALL, headless, num_classes=3)
+
+
 @pytest.mark.parametrize("asked", [1, 2, 3, 4, 6, 7])
 @pytest.mark.parametrize("given", [1, 3, 4])
 def test_the_first_kernel_is_adapted_as_timm_does(given: int, asked: int) -> None:
@@ -440,15 +458,30 @@ def test_weights_that_are_not_finite_are_refused(small: nn.Module, tmp_path: Pat
         load_pretrained(SMALL, saved(tmp_path / "a.pt", state), padding="", norm_eps=1e-3)
 
 
-def test_whole_numbers_are_no_weights(small: nn.Module, tmp_path: Path) -> None:
-    state = small.state_dict() | {"conv_head.weight": torch.ones(96, 40, 1, 1, dtype=torch.int8)}
-    with pytest.raises(ValueError, match=r"1 of another shape \(conv_head\.weight 96×40×1×1 of int8 for 96×40×1×1\)"):
-        load_pretrained(SMALL, saved(tmp_path / "a.pt", state), padding="", norm_eps=1e-3)
+@pytest.mark.parametrize(
+    "odd",
+    [
+        torch.ones(96, 40, 1, 1, dtype=torch.int8),
+        torch.ones(96, 40, 1, 1, dtype=torch.complex64),
+        torch.ones(96, 40, 1, 1).to_sparse(),
+        torch.ones(96, 40, 1, 1, device="meta"),
+    ],
+)
+@pytest.mark.parametrize("name", ["conv_head.weight", "conv_stem.weight"])
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor")
+def test_odd_tensors_are_no_weights(small: nn.Module, tmp_path: Path, name: str, odd: Tensor) -> None:
+    path = saved(tmp_path / "a.pt", small.state_dict() | {name: odd})
+    with pytest.raises(
+        ValueError, match=rf"1 of another shape \({name} 96×40×1×1 of torch\.\w+, torch\.\w+ on \w+ for "
+    ):
+        load_pretrained(SMALL, path, padding="", norm_eps=1e-3, num_classes=5, in_channels=4)
 
 
 def test_another_kind_of_network_is_refused() -> None:
-    with torch.device("meta"), pytest.raises(ValueError, match=r"must be in memory, got a network on the meta device$"):
-        load_pretrained(SMALL, build(SMALL))
+    with torch.device("meta"):
+        nowhere = build(SMALL)
+    with pytest.raises(ValueError, match=r"of another shape \(conv_stem.weight 16×3×3×3 of torch.float32, .* on meta"):
+        load_pretrained(SMALL, nowhere, num_classes=5)
     with pytest.raises(ValueError, match=r"must follow the order of the architecture"):
         load_pretrained(SMALL, torchvision.models.squeezenet1_1(weights=None))
     with pytest.raises(ValueError, match=r"^source must be a network or the path of a file, got dict$"):
