@@ -47,8 +47,8 @@ class Run:
     """That predict S; none where S is measured, or before they are calibrated."""
     environment: Mapping[str, Any]
     """`environment.json`; empty where it is missing."""
-    family: Family | None = None
-    """What `nas scale` made of its best; None before."""
+    family: Family | str | None = None
+    """What `nas scale` made of its best, or why its file cannot be read; None before."""
 
     def reward(self, *, w: float | None = None, v: float | None = None) -> Reward:
         """The run's reward, or the same with other exponents."""
@@ -88,8 +88,18 @@ def read_run(path: Path) -> Run:
         earlier=tuple(read_earlier(study)),
         tables=tuple(read_tables_of(study)),
         environment=_read_environment(directory.environment_file),
-        family=read_family(directory.family_file) if directory.family_file.exists() else None,
+        family=_read_family(directory.family_file),
     )
+
+
+def _read_family(path: Path) -> Family | str | None:
+    """A search does without it, and so a damaged one must not stop a search or its report."""
+    if not path.exists():
+        return None
+    try:
+        return read_family(path)
+    except ValueError as error:
+        return str(error)
 
 
 def _read_environment(path: Path) -> Mapping[str, Any]:

@@ -101,13 +101,22 @@ class Ladder:
             exceptions=dict(rung.exceptions),
         )
 
-    def standing(self, architecture: Architecture) -> Rung | None:
+    def standing(self, architecture: Architecture, scale: tuple[float, float] | None = None) -> Rung | None:
         """The size whose widths and strides a network has, whatever its blocks and layers; None if none.
 
         V2-B0 and B1 have the same widths: of such the one nearer in layers.
+
+        Args:
+            architecture: The network.
+            scale: Width and depth that its space is known to have: no size of others will do.
         """
         layers = _num_layers(architecture)
-        alike = [name for name, published in self._published.items() if _outline(published) == _outline(architecture)]
+        alike = [
+            rung.name
+            for rung in self.rungs
+            if scale in (None, (rung.width, rung.depth))
+            and _outline(self._published[rung.name]) == _outline(architecture)
+        ]
         nearest = min(alike, key=lambda name: abs(_num_layers(self._published[name]) - layers), default=None)
         return None if nearest is None else self.rung(nearest)
 

@@ -78,11 +78,13 @@ def scale(
         source = _source(arch, run, table, num_classes, in_channels, batch_size)
         requests = [parse_request(text) for text in members or _USUAL.get(ladder, ())]
         planner = _planner(source, ladder, _cap(ladder, max_size, no_cap), _coefficients(coefficients, fit))
-        path = _require_folder(out or (run.directory.family_file if run else Path("family.yaml")))
+        path = _require_place(out or (run.directory.family_file if run else Path("family.yaml")))
         family = planner.plan(requests, source.setting())
     if fit and run is not None:
         chosen, found = _fitted(run, planner, requests, survivors, trainings)
-        family = replace(replace(planner, coefficients=chosen).plan(requests, source.setting()), fit=found)
+        with usage_errors():  # what one growth can keep, another may not
+            family = replace(planner, coefficients=chosen).plan(requests, source.setting())
+        family = replace(family, fit=found)
     if measure:
         family = _measured(family, source, device, budget_s)
     _write(family, path)
@@ -95,7 +97,10 @@ def _read_run(arch: str, table: Path | None, *, needed: bool) -> "Run | None":
     if Path(arch).is_dir():
         if table is not None:
             raise ValueError("a run directory has step-time tables of its own, so --table is not for it")
-        return read_run(Path(arch))
+        run = read_run(Path(arch))
+        if needed and not run.tables:
+            raise ValueError(f"--fit needs step times that are predicted, and {arch} has no step-time table")
+        return run
     if needed:
         raise ValueError(f"--fit needs a run directory, whose images and training judge; got {arch!r}")
     return None
@@ -181,7 +186,9 @@ def _fitted(
             fail("interrupted; what was trained is kept, run it again to go on", 130)
 
 
-def _require_folder(path: Path) -> Path:
+def _require_place(path: Path) -> Path:
+    if path.suffix not in (".yaml", ".yml"):
+        raise ValueError(f"--out must name a YAML file such as family.yaml, got {path}")
     if not path.absolute().parent.is_dir():
         raise ValueError(f"no such folder: {path.absolute().parent}")
     return path

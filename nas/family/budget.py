@@ -1,5 +1,6 @@
 """What a user asks of a member: a name, and budgets in the units people think in."""
 
+import math
 import re
 from dataclasses import dataclass, fields
 
@@ -14,7 +15,7 @@ class Budget:
     """Most that a member may cost; None leaves a quantity free.
 
     Raises:
-        ValueError: If a number is not positive.
+        ValueError: If a number is not positive and finite.
     """
 
     params: float | None = None
@@ -31,8 +32,8 @@ class Budget:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{field.name} must be positive, got {value}")
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"{field.name.replace('_', '-')} must be positive and finite, got {value}")
 
     @property
     def is_open(self) -> bool:

@@ -33,6 +33,8 @@ class FitCandidate:
     architecture: Architecture
     step_time_s: float
     """Predicted."""
+    step_time_rse: float
+    """Its relative standard error."""
     params: int
     cost_factor: float
     """What its accuracy will be multiplied by."""
@@ -56,6 +58,7 @@ def fit_candidates(grid: Iterable[Coefficients], grow: Grow, costs: CostsOf, rew
             coefficients=coefficients,
             architecture=architecture,
             step_time_s=known.step_time_s,
+            step_time_rse=known.step_time_rse,
             params=known.params,
             cost_factor=reward.cost_factor(step_time_s=known.step_time_s, params=known.params),
         )
@@ -81,9 +84,12 @@ def choose_survivors(candidates: Sequence[FitCandidate], count: int) -> list[Fit
     factors = np.array([candidate.cost_factor for candidate in others])
     centres = [int(factors.argmax())]
     while len(centres) < wanted:
-        centres.append(int(_distances(shares, shares[centres]).min(axis=1).argmax()))
+        distances = _distances(shares, shares[centres]).min(axis=1)
+        if not distances.any():  # all that is left grows as a centre does
+            break
+        centres.append(int(distances.argmax()))
     group = _distances(shares, shares[centres]).argmin(axis=1)
-    chosen = [max(np.flatnonzero(group == place), key=lambda index: factors[index]) for place in range(wanted)]
+    chosen = [max(np.flatnonzero(group == place), key=lambda index: factors[index]) for place in range(len(centres))]
     return [*ladder, *(others[index] for index in sorted(set(chosen), key=lambda index: -factors[index]))]
 
 
@@ -105,7 +111,9 @@ def rank_survivors(
     for candidate, found in trained:
         accuracy, accuracy_se = mean_accuracy([one.accuracy for one in found], between)
         measured = next((one.step_time for one in found if one.step_time is not None), None)
-        step_time_s = measured.median_s if measured else candidate.step_time_s
+        step_time_s, step_time_rse = candidate.step_time_s, candidate.step_time_rse
+        if measured is not None:
+            step_time_s, step_time_rse = measured.median_s, measured.relative_standard_error
         factor = reward.cost_factor(step_time_s=step_time_s, params=candidate.params)
         entries.append(
             FitEntry(
@@ -118,7 +126,7 @@ def rank_survivors(
                 measured_step_time_s=measured.median_s if measured else None,
                 params=candidate.params,
                 reward=accuracy * factor,
-                reward_se=accuracy_se * factor,
+                reward_se=factor * math.hypot(accuracy_se, accuracy * reward.w * step_time_rse),
             )
         )
     return sorted(entries, key=lambda entry: -entry.reward)

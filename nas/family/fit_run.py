@@ -12,7 +12,7 @@ from search_spaces.scaling import Coefficients, coefficient_grid
 from ..config import SearchConfig
 from ..dispatch import dispatch
 from ..evaluation_tasks import Evaluation
-from ..executors.interface import Died
+from ..executors.interface import Died, RefusedError
 from ..interruption import stop_on_signals
 from ..run import Run
 from ..search import MakeExecutor, local_executor
@@ -62,7 +62,8 @@ def fit_growth(
         The coefficients, None where growth along the ladder is not beaten beyond doubt; and what was found.
 
     Raises:
-        ValueError: If step times are unknown, no network keeps the budget, or no survivor could be trained.
+        ValueError: If step times are unknown.
+        RefusedError: If no survivor could be trained.
         InterruptedFitError: If a stop was requested.
     """
     candidates = fit_candidates(
@@ -80,7 +81,7 @@ def fit_growth(
     evaluations, failed = _train(run, trainings, on_progress, make_executor)
     entries = rank_survivors(survivors, evaluations, run.reward())
     if not entries:
-        raise ValueError(f"no scaled network could be trained: {failed[0] if failed else 'none is there'}")
+        raise RefusedError(f"no scaled network could be trained: {failed[0] if failed else 'none is there'}")
     chosen = chosen_entry(entries).coefficients
     fit = Fit(
         num_candidates=len(candidates), entries=tuple(entries), is_decided=chosen is not None, failed=tuple(failed)

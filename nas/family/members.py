@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from proxies.step_time import Verdict
 from search_spaces.architecture import Architecture, parse
-from search_spaces.messages import did_you_mean, first_line
+from search_spaces.messages import did_you_mean
 from search_spaces.scaling import Coefficients
 from search_spaces.strict_yaml import dump_yaml, read_yaml
 
@@ -126,6 +127,9 @@ class Family:
         ValueError: If it has no member, or two of one name.
     """
 
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
+    """Of its file, and of all that is in it."""
+
     network: str
     """The architecture it starts from."""
     base: str
@@ -147,8 +151,6 @@ class Family:
     format: int = FORMAT
 
     def __post_init__(self) -> None:
-        if self.format != FORMAT:
-            raise ValueError(f"this is a family of format {self.format}, we read {FORMAT}")
         names = [member.name for member in self.members]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"a family has members of different names, got {', '.join(names) or 'none'}")
@@ -179,7 +181,11 @@ def read_family(path: Path) -> Family:
         ValueError: In one line that names the path and what is wrong.
     """
     written = read_yaml(path)
+    if written.get("format", FORMAT) != FORMAT:
+        raise ValueError(f"{path} is a family of format {written['format']}, we read {FORMAT}")
     try:
         return _FAMILIES.validate_python(written)
     except ValidationError as error:
-        raise ValueError(f"{path} is no family: {first_line(error)}") from None
+        first = error.errors(include_url=False)[0]
+        place, problem = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{path} is no family: {place}{': ' if place else ''}{problem}") from None

@@ -1,7 +1,7 @@
 """From a start and the members that are wanted to a family: the largest network that keeps each budget."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from search_spaces.architecture import Architecture
@@ -19,6 +19,8 @@ _PHI_STEP = 0.02
 _PHI_OF_S = 4
 _FARTHEST = 8.0
 """Steps above and below the network that are looked at: factors of about 256 in multiply-adds."""
+_NUM_STEPS = round(_FARTHEST / _PHI_STEP)
+_PHIS = tuple(round(step * _PHI_STEP, 9) for step in range(_NUM_STEPS, -_NUM_STEPS - 1, -1))
 
 
 class StepTimesUnknownError(ValueError):
@@ -53,6 +55,7 @@ class Planner:
         Raises:
             ValueError: If a name is unknown, no network keeps a budget, or a size is above the cap.
         """
+        self._require_own_size_within_cap()
         names = [request.name for request in requests]
         if len(set(names)) < len(names):
             raise ValueError(f"members must have different names, got {', '.join(names)}")
@@ -72,9 +75,8 @@ class Planner:
 
     def grown(self, request: Request | None) -> Architecture | None:
         """The network one step up, or the largest under a budget; None where there is none."""
-        if request is not None:
-            return self._largest(request).architecture
-        sized = self._possible(1.0, LateGrowth() if self._late_border < 1 else None, None)
+        late_growth = LateGrowth() if self._late_border < 1 else None
+        sized = self._largest(request.budget) if request else self._possible(1.0, late_growth, None)
         return sized.architecture if sized else None
 
     def _choose(self, request: Request) -> _Sized:
@@ -84,7 +86,10 @@ class Planner:
         try:
             if rung is not None and budget.is_open:
                 return self._at_rung(rung, budget.test_size)
-            return self._largest(request)
+            sized = self._largest(budget)
+            if sized is None:
+                raise ValueError(self._why_impossible(budget))
+            return sized
         except ValueError as error:
             raise ValueError(f"{request.name}: {error}") from None
 
@@ -99,31 +104,29 @@ class Planner:
         """The network itself, a published size, or by coefficients as many steps away as the ladder has it."""
         start, phi, late = self.start, rung.phi - self.start.rung.phi, rung.late_growth
         if rung == start.rung:
-            sized = _Sized(start.network, start.test_size, 0.0, late is not None)
+            sized = self._itself()
         elif self.coefficients is None:
             is_between = rung.name in start.ladder.knots
             sized = _Sized(*start.at_rung(rung, self.max_size), phi if is_between else None, late is not None)
         else:
             sized = self._at(phi, late, None)
-        if test_size is None:
+        if test_size in (None, sized.computed_test_size):
             return sized
         resolution = train_size_for(test_size, start.ladder.train_share)
         return replace(
             sized, architecture=replace(sized.architecture, resolution=resolution), computed_test_size=test_size
         )
 
-    def _largest(self, request: Request) -> _Sized:
+    def _largest(self, budget: Budget) -> _Sized | None:
         """The network farthest up that keeps a budget; one whose late stages grow, where any such does."""
-        border, budget = self._late_border, request.budget
-        count = round(_FARTHEST / _PHI_STEP)
-        phis = [round(step * _PHI_STEP, 9) for step in range(count, -count - 1, -1)]
-        above, below = [phi for phi in phis if phi > border], [phi for phi in phis if phi <= border]
+        border = self._late_border
+        above, below = [phi for phi in _PHIS if phi > border], [phi for phi in _PHIS if phi <= border]
         for growth, places in ((LateGrowth(), above), (None, above), (None, below)):
             for phi in places:
                 sized = self._possible(phi, growth, budget.test_size)
                 if sized is not None and self._excess(sized.architecture, budget) is None:
                     return sized
-        raise ValueError(self._why_impossible(budget, reversed(phis)))
+        return None
 
     @property
     def _late_border(self) -> float:
@@ -131,8 +134,8 @@ class Planner:
         late = self.start.ladder.late_above
         return math.inf if late is None else late - self.start.rung.phi
 
-    def _why_impossible(self, budget: Budget, from_smallest: Iterable[float]) -> str:
-        for phi in from_smallest:
+    def _why_impossible(self, budget: Budget) -> str:
+        for phi in reversed(_PHIS):
             sized = self._possible(phi, None, budget.test_size)
             if sized is not None:
                 return (
@@ -148,10 +151,23 @@ class Planner:
             return None
 
     def _at(self, phi: float, late_growth: LateGrowth | None, test_size: int | None) -> _Sized:
+        if phi == 0 and late_growth == self.start.rung.late_growth and test_size in (None, self.start.test_size):
+            return self._itself()
         architecture, computed = self.start.scaled(
             self._growth(phi), late_growth=late_growth, max_size=self.max_size, test_size=test_size
         )
         return _Sized(architecture, computed, phi, late_growth is not None)
+
+    def _itself(self) -> _Sized:
+        start = self.start
+        return _Sized(start.network, start.test_size, 0.0, start.rung.late_growth is not None)
+
+    def _require_own_size_within_cap(self) -> None:
+        size = self.start.network.resolution
+        if self.max_size is not None and size > self.max_size:
+            raise ValueError(
+                f"a network's own size must be at most the cap of {self.max_size} pixels on its family's, got {size}"
+            )
 
     def _growth(self, phi: float) -> Multipliers:
         if self.coefficients is not None:

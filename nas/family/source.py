@@ -10,6 +10,7 @@ from proxies.step_time_interpolation import StepTimeInterpolation
 from proxies.step_time_table import StepTimeTable
 from proxies.workload import Workload
 from search_spaces.architecture import Architecture, parse
+from search_spaces.ladders import EFFICIENTNET_V2
 
 from ..pricing import target_workload
 from ..run import Run
@@ -109,6 +110,9 @@ def _scale_of(space: dict[str, object]) -> tuple[float, float] | None:
     match space:
         case {"name": "efficientnetv2", "scale": [int() | float() as width, int() | float() as depth]}:
             return float(width), float(depth)
+        case {"name": "efficientnetv2", "scale": str() as name}:
+            rung = EFFICIENTNET_V2.rung(name)
+            return rung.width, rung.depth
     return None
 
 

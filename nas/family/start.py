@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, replace
 
 from search_spaces.architecture import Architecture
-from search_spaces.ladders import Ladder, Rung, shallower
+from search_spaces.ladders import EFFICIENTNET_V2, Ladder, Rung, shallower
 from search_spaces.scaling import (
     MIN_CHANNELS,
     LateGrowth,
@@ -122,9 +122,11 @@ def start_from(network: Architecture, ladder: Ladder, scale: tuple[float, float]
     Args:
         network: As it was found, at its training size.
         ladder: Whose rules its family follows.
-        scale: Width and depth by which the network's space multiplies the ladder's base, if it does.
+        scale: Width and depth by which the network's space multiplies EfficientNetV2's base, if it does.
     """
-    rung = ladder.standing(network)
+    # The other ladder's base has other stages.
+    scale = scale if ladder is EFFICIENTNET_V2 else None
+    rung = ladder.standing(network, scale)
     if rung is not None:
         base = ladder.unscaled(network, rung)
         return Start(

@@ -11,8 +11,10 @@ _COSTS = ("parameters", "MACs", "step time", "memory")
 _NONE = "–"
 
 
-def family_section(family: Family) -> Markup:
-    """The members drawn to one scale, their costs, stages, settings and texts."""
+def family_section(family: Family | str) -> Markup:
+    """The members drawn to one scale, their costs, stages, settings and texts; or why the family cannot be read."""
+    if isinstance(family, str):
+        return element("section", element("h2", "The family"), element("p", f"{family}."), id="family")
     return element(
         "section",
         element("h2", "The family"),
@@ -97,7 +99,7 @@ def _figures(member: Member, first: Member) -> dict[str, str]:
         "MACs": count(member.macs),
         "predicted S": _step_time(member.predicted),
         "measured S": _step_time(member.measured),
-        f"S ÷ {first.name}'s": f"{member.step_time.seconds / of_first.seconds:.2f}"
+        f"S ÷ that of {first.name}": f"{member.step_time.seconds / of_first.seconds:.2f}"
         if member.step_time and of_first
         else _NONE,
         "memory": gibibytes(member.peak_memory_bytes),

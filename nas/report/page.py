@@ -53,7 +53,7 @@ def render(run: Run) -> str:
             reading_section(findings),
             leaderboard_section(findings),
             finalists_section(findings),
-            *([family_section(family)] if family else []),
+            *([family_section(family)] if family is not None else []),
             architectures_section(findings),
             unjudged_section(findings),
             circumstances_section(findings),
