@@ -139,7 +139,10 @@ def _other_logits(weights: Weights, settings: NetworkSettings, asked: _Asked) ->
     if weights.network is None or in_channels is None or _overridden(weights, asked):
         return []
     twin: Any = replace(settings, num_classes=weights.num_classes or 1, in_channels=in_channels).build()
-    twin.load_state_dict(weights.tensors, strict=False)
+    fit = fit_tensors(weights.tensors, twin.state_dict(), ready=() if weights.num_classes else CLASSIFIER)
+    if not fit.is_whole:
+        return [str(fit)]
+    twin.load_state_dict(fit.tensors, strict=False)
     if weights.num_classes is None:
         twin.reset_classifier(0)
     size = 2 * settings.architecture.total_stride

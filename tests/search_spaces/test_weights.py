@@ -378,6 +378,17 @@ def test_a_headless_network_in_memory_is_compared_too(small: nn.Module) -> None:
         load_pretrained(SMALL, headless, num_classes=3)
 
 
+def test_a_network_in_memory_that_pools_otherwise_is_refused(small: nn.Module) -> None:
+    """timm's "catavgmax" doubles what the classifier sees; "max" leaves every shape as it is."""
+    other: Any = copy.deepcopy(small)
+    other.reset_classifier(5, "catavgmax")
+    with pytest.raises(ValueError, match=r"1 of another shape \(classifier\.weight 5×192 for 5×96\)"):
+        load_pretrained(SMALL, other, num_classes=7)
+    other.reset_classifier(5, "max")
+    with pytest.raises(ValueError, match=r"the logits differ from ours by"):
+        load_pretrained(SMALL, other)
+
+
 @pytest.mark.parametrize("asked", [1, 2, 3, 4, 6, 7])
 @pytest.mark.parametrize("given", [1, 3, 4])
 def test_the_first_kernel_is_adapted_as_timm_does(given: int, asked: int) -> None:
