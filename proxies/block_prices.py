@@ -18,9 +18,8 @@ from .complexity import block_params, convolutions
 _RIDGE = 1e-3
 # No kind of work is for nothing: it has this share at least of the time of the block that does most of it.
 _LEAST_SHARE = 1e-3
-# Kinds of blocks lie this far from each other: none lends another its surplus.
-_APART = 1e6
-_KINDS = (STEM, FUSED_MBCONV, MBCONV, HEAD)
+# Kinds of blocks lie 230 e-folds from each other: none lends another its surplus.
+_APART = {STEM: 1.0, FUSED_MBCONV: 1e100, MBCONV: 1e200, HEAD: 1e300}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,11 +109,12 @@ def _work(block: PlacedBlock, num_classes: int) -> tuple[float, ...]:
 
 def _places(blocks: Collection[PlacedBlock]) -> NDArray[np.float64]:
     """Where blocks stand among others, (B, coordinates): an e-fold of anything is one unit of distance."""
-    factors = np.log(
+    return np.log(
         [
-            (b.in_channels, b.out_channels, b.hidden_channels, b.in_size, b.kernel_size, b.stride, 1 + bool(b.se_ratio))
+            (
+                b.in_channels, b.out_channels, b.hidden_channels, b.in_size, b.kernel_size, b.stride,
+                2 if b.se_ratio else 1, _APART[b.kind],
+            )
             for b in blocks
         ]
-    )
-    kinds = np.array([[_APART * _KINDS.index(block.kind)] for block in blocks])
-    return np.hstack([factors, kinds])
+    )  # fmt: skip

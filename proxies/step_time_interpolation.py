@@ -60,14 +60,13 @@ class StepTimeInterpolation:
         for block, repeats in block_runs(architecture, size, in_channels=workload.in_channels):
             counts[unplaced(block)] += repeats
         self._learn(counts)
-        total = common = variance = 0.0
+        known, total, far, variance = self._known, 0.0, 0.0, 0.0
         for block, count in counts.items():
-            price = self._known[block]
-            ratio = count * price.ratio
-            total += ratio
-            common += ratio * self.slope * price.distance
-            variance += (ratio * price.relative_error) ** 2
-        error = math.hypot(math.sqrt(variance) / total, common / total, self.table.residual)
+            ratio, relative_error, distance = known[block]
+            total += count * ratio
+            far += count * ratio * distance
+            variance += (count * ratio * relative_error) ** 2
+        error = math.hypot(math.sqrt(variance) / total, self.slope * far / total, self.table.residual)
         return total * self.table.scale * self.table.canary_s, error
 
     @cached_property
@@ -113,10 +112,13 @@ class StepTimeInterpolation:
             self._known[block] = _Price(float(ratio), self.table.blocks[place].relative_error, float(distance))
 
     def _require_kinds(self, blocks: Collection[PlacedBlock]) -> None:
-        kinds = {entry.block.kind for entry in self.table.blocks}
-        missing = sorted({block.kind for block in blocks} - kinds)
+        missing = sorted({block.kind for block in blocks} - self._kinds)
         if missing:
             raise ValueError(
                 f"the step-time table of the space {self.table.space!r} must hold blocks of every kind that an "
                 f"architecture has, got none of kind {missing[0]!r}"
             )
+
+    @cached_property
+    def _kinds(self) -> frozenset[str]:
+        return frozenset(entry.block.kind for entry in self.table.blocks)
