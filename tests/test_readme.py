@@ -26,7 +26,7 @@ def test_the_first_screen_gives_the_two_commands() -> None:
     assert '    pip install -e ".[dev]" && pytest' in first
 
 
-PRINTED = (r"architectures; this one has", r"^[\d.]+ ms ± [\d.]+%$")
+PRINTED = (r"architectures; this one has", r"^[\d.]+ ms ± [\d.]+%$", r"^same 0\.001$")
 
 
 @pytest.mark.parametrize(("block", "printed"), list(zip(blocks("python"), PRINTED, strict=True)))
