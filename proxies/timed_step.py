@@ -1,7 +1,7 @@
 """A step of a network on a batch of noise, ready to be timed: the very step that trains, or one of inference."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from search_spaces.architecture import Architecture
 from search_spaces.network import build
@@ -24,9 +24,21 @@ def make_timed_step(architecture: Architecture, workload: Workload, device: Devi
     Returns:
         A function without arguments that does one step; it alone holds network and batch.
     """
-    images, labels = noise_batch(workload, workload.resolution_of(architecture), device)
     with device.seeded(0):
         network = build(architecture, num_classes=workload.num_classes, in_channels=workload.in_channels)
+    return timed_step_of(network, workload, workload.resolution_of(architecture), device)
+
+
+def timed_step_of(network: nn.Module, workload: Workload, resolution: int, device: Device) -> Step:
+    """The same step of a network that is there already; it is moved to the device in place.
+
+    Args:
+        network: ``(N, C, H, W)`` to logits; must have the workload's channels and classes.
+        workload: Which step of it.
+        resolution: Pixels per side.
+        device: Where.
+    """
+    images, labels = noise_batch(workload, resolution, device)
     if workload.phase == "inference":
         return _inference_step(network, images, workload, device)
     step = make_training_step(
@@ -47,7 +59,7 @@ def noise_batch(workload: Workload, resolution: int, device: Device) -> tuple[Te
     return images.to(device.torch_device), labels.to(device.torch_device)
 
 
-def _inference_step(network: torch.nn.Module, images: Tensor, workload: Workload, device: Device) -> Step:
+def _inference_step(network: nn.Module, images: Tensor, workload: Workload, device: Device) -> Step:
     mode = workload.mode
     network = mode.place(network.eval(), device.torch_device)
     images = images.contiguous(memory_format=mode.memory_format)

@@ -1,0 +1,65 @@
+"""The rows as a table, and as a file."""
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from rich.table import Table
+
+from proxies.step_time_measurement import held_alone
+
+from .networks import SameNetwork
+from .pairs import Bench
+from .rows import MEMORY, Row
+
+SUFFIXES = (".csv", ".json")
+
+
+def table(network: SameNetwork, bench: Bench, rows: Sequence[Row], errors: Sequence[float]) -> Table:
+    """One row per comparison of one network."""
+    setting = bench.setting
+    result = Table(
+        title=f"{network.name}, {bench.resolution_of(network)} px, batch {setting.batch_size}: "
+        f"ours ÷ another, {setting.visits} visits of {setting.num_pairs} pairs",
+        box=None,
+        padding=(0, 2, 0, 0),
+    )
+    for name in ("quantity", "ours in", "beside", "ours", "other", "ratio", "95 %", "A/A, 95 %", "verdict"):
+        is_text = name in ("quantity", "ours in", "beside", "verdict")
+        result.add_column(name, justify="left" if is_text else "right", no_wrap=True)
+    for row in rows:
+        digits = 0 if row.quantity == MEMORY else 1
+        result.add_row(
+            row.quantity,
+            row.mode,
+            row.other if row.mode == row.other_mode else f"{row.other} in {row.other_mode}",
+            f"{row.ours:.{digits}f}",
+            f"{row.theirs:.{digits}f}",
+            f"{row.ratio:.3f}",
+            "" if row.quantity == MEMORY else f"{row.low:.3f}–{row.high:.3f}",
+            f"{row.null_low:.3f}–{row.null_high:.3f}",
+            row.verdict,
+        )
+    same = (f"{peer.network}: logits equal to {error:.0e}" for peer, error in zip(network.peers, errors, strict=True))
+    result.caption = "the same network as " + "; ".join(same)
+    return result
+
+
+def circumstances(bench: Bench) -> str:
+    """The device, with the threads that were timed."""
+    with held_alone(bench.device, bench.setting.threads):
+        return str(bench.device.identity())
+
+
+def write_rows(path: Path, rows: Sequence[Row]) -> None:
+    """As CSV or JSON, by the suffix."""
+    records = [asdict(row) for row in rows]
+    if path.suffix == ".json":
+        path.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
+        return
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Row)])
+        writer.writeheader()
+        writer.writerows(records)
