@@ -1,8 +1,10 @@
 """From a start and the members that are wanted to a family: the largest network that keeps each budget."""
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from search_spaces.architecture import Architecture
 from search_spaces.ladders import Rung
@@ -20,7 +22,7 @@ _PHI_OF_S = 4
 _FARTHEST = 8.0
 """Steps above and below the network that are looked at: factors of about 256 in multiply-adds."""
 _NUM_STEPS = round(_FARTHEST / _PHI_STEP)
-_PHIS = tuple(round(step * _PHI_STEP, 9) for step in range(_NUM_STEPS, -_NUM_STEPS - 1, -1))
+_PHIS = tuple(round(step * _PHI_STEP, 9) for step in range(-_NUM_STEPS, _NUM_STEPS + 1))
 
 
 class StepTimesUnknownError(ValueError):
@@ -81,9 +83,9 @@ class Planner:
 
     def _choose(self, request: Request) -> _Sized:
         budget, rung = request.budget, self._rung(request)
-        if budget.test_size is not None:
-            require_within_cap(budget.test_size, self.max_size)
         try:
+            if budget.test_size is not None:
+                require_within_cap(budget.test_size, self.max_size)
             if rung is not None and budget.is_open:
                 return self._at_rung(rung, budget.test_size)
             sized = self._largest(budget)
@@ -118,15 +120,28 @@ class Planner:
         )
 
     def _largest(self, budget: Budget) -> _Sized | None:
-        """The network farthest up that keeps a budget; one whose late stages grow, where any such does."""
-        border = self._late_border
-        above, below = [phi for phi in _PHIS if phi > border], [phi for phi in _PHIS if phi <= border]
-        for growth, places in ((LateGrowth(), above), (None, above), (None, below)):
-            for phi in places:
-                sized = self._possible(phi, growth, budget.test_size)
-                if sized is not None and self._excess(sized.architecture, budget) is None:
-                    return sized
+        """The network farthest up that keeps a budget, or the network itself where none above it does."""
+        found, itself = self._farthest(budget), self._itself()
+        is_above = found is not None and found.phi is not None and found.phi > 0
+        if is_above or budget.test_size not in (None, itself.computed_test_size):
+            return found
+        return found if self._excess(itself.architecture, budget) else itself
+
+    def _farthest(self, budget: Budget) -> _Sized | None:
+        """The scaled network farthest up that keeps a budget; one whose late stages grow, where any such does."""
+        border = bisect_right(_PHIS, self._late_border)
+        above, below = _PHIS[border:], _PHIS[:border]
+        for growth, phis in ((LateGrowth(), above), (None, above), (None, below)):
+            # Costs rise with φ, and what is too small to be built is not over any budget.
+            first_over = bisect_left(phis, True, key=partial(self._is_over, growth=growth, budget=budget))
+            sized = self._possible(phis[first_over - 1], growth, budget.test_size) if first_over else None
+            if sized is not None:
+                return sized
         return None
+
+    def _is_over(self, phi: float, growth: LateGrowth | None, budget: Budget) -> bool:
+        sized = self._possible(phi, growth, budget.test_size)
+        return sized is not None and self._excess(sized.architecture, budget) is not None
 
     @property
     def _late_border(self) -> float:
@@ -135,7 +150,7 @@ class Planner:
         return math.inf if late is None else late - self.start.rung.phi
 
     def _why_impossible(self, budget: Budget) -> str:
-        for phi in reversed(_PHIS):
+        for phi in _PHIS:
             sized = self._possible(phi, None, budget.test_size)
             if sized is not None:
                 return (
@@ -151,8 +166,6 @@ class Planner:
             return None
 
     def _at(self, phi: float, late_growth: LateGrowth | None, test_size: int | None) -> _Sized:
-        if phi == 0 and late_growth == self.start.rung.late_growth and test_size in (None, self.start.test_size):
-            return self._itself()
         architecture, computed = self.start.scaled(
             self._growth(phi), late_growth=late_growth, max_size=self.max_size, test_size=test_size
         )
