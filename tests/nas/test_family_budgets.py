@@ -261,8 +261,8 @@ GARBAGE = [
     "m:params=60M,", "m:params=60M,,macs=1G", "m:params=60M,params=50M", "m:parms=60M", "m:params=-1", "m:params=0",
     "m:params=nan", "m:params=inf", "m:params=1e999", "m:params=60m", "m:params=60GiB", "m:params=6,0M",
     "m:params=0x10", "m:params=٣", "m:memory=16", "m:memory=16GB", "m:memory=16G", "m:step-time=2.5s", "m:step-time=xx",
-    "m:step-time=0x", "m:test-size=0", "m:test-size=384.5", "m:test-size=-384", "m:test-size=384px", "m:test-size=1000000",
-    "m;params=1",
+    "m:step-time=0x", "m:test-size=0", "m:test-size=384.5", "m:test-size=-384", "m:test-size=384px",
+    "m:test-size=1000000", "m;params=1",
 ]  # fmt: skip
 
 
