@@ -79,7 +79,6 @@ def run_search(
         ValueError: In one line, if the run directory or the images cannot be used as configured.
         InterruptedSearchError: If a stop was requested before the first candidate.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     directory = RunDirectory(config.out)
     if not directory.is_started:
         # A mistake in a file's name must leave no run directory behind.

@@ -43,6 +43,7 @@ def open_study(directory: RunDirectory, config: SearchConfig) -> optuna.Study:
     Raises:
         RunDirectoryError: If its file is damaged, or the run was started with another question.
     """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         study = optuna.create_study(
             study_name=_STUDY_NAME,
