@@ -43,7 +43,7 @@ def test_untrained_weights_are_called_so(
     flags = ("--num-classes", "10", "--in-channels", "1", "--resolution", "33", "--padding", "same", "--seed", "7")
     assert nas(monkeypatch, "export", TINY, "--format", "safetensors", "--out", out, *flags) == 0
     printed = capsys.readouterr().out
-    assert "untrained weights (drawn with seed 7)" in printed
+    assert "untrained weights (drawn with seed 7, batch norms fitted to noise)" in printed
     assert "verified  max |difference|" in printed
     card = (out / "README.md").read_text()
     params, macs = count_params(parse(TINY), 10, 1), count_macs(parse(TINY), 33, 10, 1)
