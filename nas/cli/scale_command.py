@@ -50,8 +50,8 @@ def scale(
         bool,
         typer.Option(
             "--fit",
-            help="Find the growth with the best reward, by short trainings of a run directory's search: one step up, "
-            "or under the budgets of the first member that has some.",
+            help="Find the growth with the best reward, by short trainings of a run directory's search: at about twice "
+            "the MACs, or under the budgets of the first member that has some.",
         ),
     ] = False,
     survivors: Annotated[int, typer.Option(min=2, help="Directions of growth that a fit trains.")] = 6,

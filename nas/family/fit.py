@@ -1,7 +1,7 @@
 """Fitting α, β and γ: which direction of growth has the best reward, as EfficientNet's authors asked on B0.
 
-All candidates are one step larger than the network. Their parameters are known and their step times predicted, so only
-the few whose costs promise most, and that differ in where they grow, are trained.
+All candidates take about as many multiply-adds, or keep one budget. Their parameters are known and their step times
+predicted, so only the few whose costs promise most, and that differ in where they grow, are trained.
 """
 
 import math
@@ -21,12 +21,12 @@ from .members import FitEntry
 from .source import CostsOf
 
 Grow = Callable[[Coefficients | None], Architecture | None]
-"""From coefficients (None: the ladder) to the network one step up, or under a budget; None where there is none."""
+"""From coefficients (None: the ladder) to a larger network, at equal cost; None where there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitCandidate:
-    """A network one step up, and the coefficients that lead to it."""
+    """A larger network, and the coefficients that lead to it."""
 
     coefficients: Coefficients | None
     """None: growth along the ladder, which is always trained, since it is what would be used otherwise."""

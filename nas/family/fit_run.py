@@ -34,7 +34,7 @@ class FitPlan:
     """What is fitted, and how thoroughly."""
 
     request: Request | None = None
-    """The member whose reward decides, the largest under its budget; None: the network one step up."""
+    """The member whose reward decides, the largest under its budget; None: that of twice the MACs."""
     num_survivors: int = 6
     """Directions of growth that are trained, the ladder's among them."""
     num_trainings: int = 2

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from proxies.complexity import count_params
 from search_spaces.architecture import Architecture
 from search_spaces.ladders import Rung
 from search_spaces.scaling import Coefficients, LateGrowth, cap_resolution, require_within_cap, train_size_for
@@ -76,9 +77,15 @@ class Planner:
         )
 
     def grown(self, request: Request | None) -> Architecture | None:
-        """The network one step up, or the largest under a budget; None where there is none."""
-        late_growth = LateGrowth() if self._late_border < 1 else None
-        sized = self._largest(request.budget) if request else self._possible(1.0, late_growth, None)
+        """The network of about twice the multiply-adds, or the largest under a budget; None where there is none.
+
+        Coefficients get there in one step; along a ladder it is a part of one.
+        """
+        if request:
+            sized = self._largest(request.budget)
+        else:
+            phi = 1.0 if self.coefficients else math.log(2) / math.log(self._growth(1.0).cost)
+            sized = self._possible(phi, LateGrowth() if self._late_border < phi else None, None)
         return sized.architecture if sized else None
 
     def _choose(self, request: Request) -> _Sized:
@@ -227,7 +234,7 @@ class Planner:
             peak_memory_bytes=costs.peak_memory_bytes,
             predicted=predicted,
             regularization=regularization_for(
-                costs.params / self.costs(reference).params,
+                count_params(architecture, num_classes=0) / count_params(reference, num_classes=0),
                 train_size=architecture.resolution,
                 smallest_train_size=reference.resolution,
             ),

@@ -1,5 +1,6 @@
 """Members under budgets: every budget is kept, the next step up keeps it no longer, and what is impossible is said."""
 
+import math
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -234,7 +235,15 @@ def test_coefficients_take_the_place_of_the_ladder() -> None:
 def test_growth_for_a_fit_is_that_of_the_member(planner: Planner, text: str) -> None:
     assert planner.grown(parse_request(text)) == planned(text, planner).parsed()
     assert planner.grown(parse_request("x:params=1k")) is None, "no network keeps it"
-    assert planner.grown(None) == planner._at(1.0, LateGrowth(), None).architecture
+
+
+def test_growth_for_a_fit_costs_the_same_along_the_ladder_as_by_coefficients(planner: Planner) -> None:
+    """Twice the MACs: a step of coefficients, but a part of the step from S to M, which multiplies them by 2.49."""
+    step = math.log(2) / math.log(2.2 / 1.8 * (1.6 / 1.4) ** 2 * (480 / 384) ** 2)
+    assert planner.grown(None) == planner._at(step, LateGrowth(), None).architecture
+    coefficients = Coefficients(alpha=1.2, beta=1.1, gamma=1.15)
+    fitted = replace(planner, coefficients=coefficients)
+    assert fitted.grown(None) == fitted._at(1.0, LateGrowth(), None).architecture
 
 
 @pytest.mark.parametrize(
