@@ -1,14 +1,18 @@
 """Regularisation by size: the paper's Table 6 for S, M and L, and what is sane between and beyond them."""
 
+import families
 import numpy as np
 import pytest
 
+from nas.family.source import source_of_network
 from nas.regularization import Regularization, regularization_for
 from search_spaces import catalog
 from search_spaces.ladders import EFFICIENTNET_V2
 
 # arXiv:2104.00298v1, Table 6: final RandAugment, mixup α and dropout; the first are 5, 0 and 0.1.
 TABLE_6 = {"s": (15, 0, 0.3), "m": (20, 0.2, 0.4), "l": (25, 0.4, 0.5)}
+
+CLASSIFIER = 1000 * (1280 + 1)
 
 
 def settings(growth: float, size: int = 384) -> Regularization:
@@ -17,12 +21,19 @@ def settings(growth: float, size: int = 384) -> Regularization:
 
 @pytest.mark.parametrize(("name", "finals"), TABLE_6.items())
 def test_the_papers_table(name: str, finals: tuple[float, float, float]) -> None:
-    params = catalog.get(f"efficientnetv2-{name}").params
+    params = catalog.get(f"efficientnetv2-{name}").params - CLASSIFIER
     train_size = EFFICIENTNET_V2.rung(name).sizes(480)[0]
-    found = settings(params / 21_458_488, train_size)
+    found = settings(params / (21_458_488 - CLASSIFIER), train_size)
     assert found == Regularization(
         image_size=(128, train_size), randaugment=(5, finals[0]), mixup=(0, finals[1]), dropout=(0.1, finals[2])
     )
+
+
+@pytest.mark.parametrize("num_classes", [2, 10, 1000, 21_843])
+def test_the_papers_table_holds_for_any_number_of_classes(num_classes: int) -> None:
+    source = source_of_network(families.S, num_classes=num_classes, in_channels=3, batch_size=2)
+    found = [member.regularization for member in families.family_of(source).members]
+    assert [(each.randaugment[1], each.mixup[1], each.dropout[1]) for each in found] == list(TABLE_6.values())
 
 
 def test_larger_networks_are_regularised_more_and_never_beyond_reason() -> None:

@@ -7,11 +7,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import plotly.graph_objects as go
 import pytest
+from html_page import Page
 
 from nas.leaderboard import Entry
 from nas.quantities import gibibytes, milliseconds
@@ -26,37 +26,6 @@ from search_spaces import catalog
 from search_spaces.architecture import parse
 
 FIGURES = ["progress", "trade-off", "choices", "leaders", "step-times", "importance", "sensitivity"]
-VOID = ("meta", "br", "hr", "wbr", "rect", "circle", "input")
-
-
-class Page(HTMLParser):
-    """What a browser would see: attributes, text, and whether every element is closed."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.attributes: list[tuple[str, str, str]] = []
-        self.texts: list[str] = []
-        self.tags: list[str] = []
-        self.open: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += [(tag, name, value or "") for name, value in attrs]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in VOID:
-            assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if not self.open or self.open[-1] not in ("script", "style"):
-            self.texts.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.texts).split())
 
 
 @pytest.fixture(scope="module")
