@@ -80,7 +80,6 @@ def _untrained_network(settings: NetworkSettings, resolution: int) -> nn.Module:
         network(random_images(_NOISE_SEED, _NOISE_IMAGES, settings.in_channels, resolution))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
-        norm.num_batches_tracked.zero_()
     return network
 
 

@@ -326,5 +326,6 @@ def test_efficientnetv2_s_in_every_format(
     assert nas(monkeypatch, "export", "efficientnetv2-s", "--format", form, "--out", tmp_path / out) == 0
     assert "verified" in capsys.readouterr().out
     size = sum(path.stat().st_size for path in [*tmp_path.rglob("*")] if path.is_file())
-    assert 4 * 21_458_488 < size < 4.1 * 22_500_000, "weights and hardly anything else"
+    # ONNX holds the batch norms inside the convolutions.
+    assert 3.98 * 21_458_488 < size < 4.1 * 22_000_000, "weights and hardly anything else"
     assert nas(monkeypatch, "verify", tmp_path / out) == 0
