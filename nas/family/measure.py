@@ -31,12 +31,16 @@ def measure_family(
     Returns:
         The family with its measurements, and why members have none.
     """
-    work = source.workload
-    setting = StepTimeSetting(batch_size=work.batch_size, budget_s=budget_s)
+    work, identity = source.workload, device.identity()
+    table = next(
+        (each for each in source.tables if replace(identity, threads=each.device.threads) == each.device), None
+    )
+    # What was predicted for so many threads is measured with as many.
+    identity = table.device if table else identity
+    setting = StepTimeSetting(batch_size=work.batch_size, budget_s=budget_s, threads=identity.threads)
     train = TrainConfig(optimizer=work.optimizer)
-    here = [table for table in source.tables if table.device == device.identity()]
-    mode, canary_s = work.mode, here[0].canary_s if here else None
-    if not here:
+    mode, canary_s = work.mode, table.canary_s if table else None
+    if table is None:
         on_progress("finding the fastest correct execution mode")
         mode = choose_mode(
             source.network, setting=setting, train=train, device=device,
@@ -58,7 +62,7 @@ def measure_family(
             ),
         )
 
-    setting_of = replace(family.setting, mode=str(mode), measured_on=str(device.identity()))
+    setting_of = replace(family.setting, mode=str(mode), measured_on=str(identity))
     return with_measurements(replace(family, setting=setting_of), time_member, on_progress, canary_s)
 
 
