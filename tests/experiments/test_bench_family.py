@@ -215,8 +215,9 @@ class TestRuns:
     ) -> None:
         run_benchmark(replace(plan, out=tmp_path / "rows.json"))
         shown = capsys.readouterr().out
-        assert "tiny, 32 px, batch 2: ours ÷ another, 1 visits of 3 pairs" in shown
-        assert "ratios" in shown
+        assert "tiny, 32 px, batch 2: 1 × 3 pairs" in shown
+        assert "our mode: float32-channels_last" in shown
+        assert " of 3 ratios" in shown
         rows = json.loads((tmp_path / "rows.json").read_text())
         assert [row["quantity"] for row in rows] == [TRAINING] * 3 + [INFERENCE] * 3 + [MEMORY] * 3
         for row in rows:

@@ -27,7 +27,7 @@ from .rows import (
     speed_verdict,
 )
 
-# The first step creates the optimizer's state; more hold no more memory.
+# The first step creates the optimizer's state and finds the kernels; later ones are alike.
 _NUM_WARMUP = 2
 
 
@@ -152,6 +152,7 @@ def _visit(pair: Pair, phase: Phase, resolution: int, bench: Bench) -> Visit:
         pair.other.make_step(phase, resolution, bench),
         pair.ours.make_step(phase, resolution, bench),
         num_pairs=bench.setting.num_pairs,
+        num_warmup=_NUM_WARMUP,
         stopwatch=bench.device.stopwatch,
         read_meters=bench.device.read_meters,
         threads=torch.get_num_threads(),

@@ -22,19 +22,18 @@ def table(network: SameNetwork, bench: Bench, rows: Sequence[Row], errors: Seque
     setting = bench.setting
     result = Table(
         title=f"{network.name}, {bench.resolution_of(network)} px, batch {setting.batch_size}: "
-        f"ours ÷ another, {setting.visits} visits of {setting.num_pairs} pairs",
+        f"{setting.visits} × {setting.num_pairs} pairs",
         box=None,
         padding=(0, 2, 0, 0),
     )
-    for name in ("quantity", "ours in", "beside", "ours", "other", "ratio", "95 %", "A/A, 95 %", "verdict"):
-        is_text = name in ("quantity", "ours in", "beside", "verdict")
+    for name in ("quantity", "compared", "first", "second", "ratio", "95 %", "A/A, 95 %", "verdict"):
+        is_text = name in ("quantity", "compared", "verdict")
         result.add_column(name, justify="left" if is_text else "right", no_wrap=True)
     for row in rows:
         digits = 0 if row.quantity == MEMORY else 1
         result.add_row(
             row.quantity,
-            row.mode,
-            row.other if row.mode == row.other_mode else f"{row.other} in {row.other_mode}",
+            f"{'ours' if row.mode == row.other_mode else 'our mode'} ÷ {row.other}",
             f"{row.ours:.{digits}f}",
             f"{row.theirs:.{digits}f}",
             f"{row.ratio:.3f}",
@@ -43,7 +42,10 @@ def table(network: SameNetwork, bench: Bench, rows: Sequence[Row], errors: Seque
             row.verdict,
         )
     same = (f"{peer.network}: logits equal to {error:.0e}" for peer, error in zip(network.peers, errors, strict=True))
-    result.caption = "the same network as " + "; ".join(same)
+    modes = dict.fromkeys(row.mode for row in rows)
+    ours = [mode for mode in modes if mode != str(bench.mode)]
+    said = f"all in {bench.mode}; our mode: {ours[0] if ours else 'the same'}"
+    result.caption = "\n".join(["the same network:", *same, said])
     return result
 
 

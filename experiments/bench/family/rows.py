@@ -6,10 +6,10 @@ from typing import Literal
 
 from proxies.step_time import StepTime
 
-Quantity = Literal["training, images/s", "inference, images/s", "memory of a training step, MiB"]
+Quantity = Literal["training, images/s", "inference, images/s", "memory of training, MiB"]
 TRAINING: Quantity = "training, images/s"
 INFERENCE: Quantity = "inference, images/s"
-MEMORY: Quantity = "memory of a training step, MiB"
+MEMORY: Quantity = "memory of training, MiB"
 MIB = 2**20
 
 Interval = tuple[float, float]
