@@ -10,6 +10,7 @@ from .errors import fail, usage_errors
 from .inspect_commands import ARCH, read_architecture
 
 if TYPE_CHECKING:
+    from proxies.device import Device
     from search_spaces.scaling import Coefficients
 
     from ..family.budget import Request
@@ -80,13 +81,14 @@ def scale(
         planner = _planner(source, ladder, _cap(ladder, max_size, no_cap), _coefficients(coefficients, fit))
         path = _require_place(out or (run.directory.family_file if run else Path("family.yaml")))
         family = planner.plan(requests, source.setting())
+        found_device = _device(device) if measure else None
     if fit and run is not None:
         chosen, found = _fitted(run, planner, requests, survivors, trainings)
         with usage_errors():  # what one growth can keep, another may not
             family = replace(planner, coefficients=chosen).plan(requests, source.setting())
         family = replace(family, fit=found)
-    if measure:
-        family = _measured(family, source, device, budget_s)
+    if found_device is not None:
+        family = _measured(family, source, found_device, budget_s)
     _write(family, path)
     _print(family, path)
 
@@ -194,18 +196,21 @@ def _require_place(path: Path) -> Path:
     return path
 
 
-def _measured(family: "Family", source: "Source", device: str, budget_s: float) -> "Family":
-    from rich.console import Console
-
+def _device(name: str) -> "Device":
+    """Looked for first, so that a long fit does not end at a mistake in its name; imports torch."""
     from proxies.device import find_device
+
+    return find_device(name)
+
+
+def _measured(family: "Family", source: "Source", device: "Device", budget_s: float) -> "Family":
+    from rich.console import Console
 
     from ..family.measure import measure_family
 
-    with usage_errors():
-        found = find_device(device)
     with Console(stderr=True).status("measuring") as status:
         measured, problems = measure_family(
-            family, source, found, budget_s=budget_s, on_progress=lambda doing: status.update(doing)
+            family, source, device, budget_s=budget_s, on_progress=lambda doing: status.update(doing)
         )
     for problem in problems:
         print(f"not measured: {problem}")
