@@ -223,6 +223,8 @@ class TestRuns:
         for row in rows:
             assert row["ratio"] > 0
             assert math.isfinite(row["ratio"])
+            assert (row["resolution"], row["batch_size"]) == (32, 2)
+            assert "1 thread" in row["device"]
         speeds = {row["quantity"]: row["ours"] for row in rows if row["verdict"] == "A/A"}
         assert speeds[INFERENCE] > speeds[TRAINING]
         of_memory = [row for row in rows if row["quantity"] == MEMORY]

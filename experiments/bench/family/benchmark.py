@@ -15,7 +15,7 @@ from proxies.workload import Workload
 
 from .networks import SameNetwork, network_of, require_same
 from .pairs import Bench, compare
-from .report import SUFFIXES, circumstances, table, write_rows
+from .report import SUFFIXES, table, write_rows
 from .rows import Row, verdict_of_all
 
 NUM_VISITS, NUM_PAIRS = 3, 8
@@ -86,7 +86,7 @@ def run_benchmark(plan: Plan) -> None:
             rows += found
             if plan.out is not None:
                 write_rows(plan.out, rows)
-    console.print(verdict_of_all(rows), circumstances(plan.bench), sep="\n", highlight=False)
+    console.print(verdict_of_all(rows), plan.bench.identity, sep="\n", highlight=False)
 
 
 def our_mode(network: SameNetwork, bench: Bench) -> ExecutionMode:

@@ -7,6 +7,7 @@ import torch
 from rich.progress import Progress
 
 from proxies.device import Device
+from proxies.device_identity import DeviceIdentity
 from proxies.execution import PLAIN, ExecutionMode
 from proxies.step_time import Step, StepTime, StepTimeSetting, Visit, time_visit
 from proxies.step_time_measurement import held_alone, median_reference_s
@@ -42,6 +43,12 @@ class Bench:
 
     def resolution_of(self, network: SameNetwork) -> int:
         return self.setting.resolution or network.architecture.resolution
+
+    @property
+    def identity(self) -> DeviceIdentity:
+        """With the threads that are timed, whatever this process uses besides."""
+        found = self.device.identity()
+        return replace(found, threads=self.setting.threads or found.threads)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,18 +108,23 @@ def compare(network: SameNetwork, bench: Bench, fast: ExecutionMode, progress: P
     inference = [speed_ratio(each) for each in _time_in_turn(network, pairs, "inference", bench, progress)]
     memory = [_measure_memory(network, pair, bench) for pair in pairs]
     return [
-        *_rows(network, TRAINING, pairs, training),
-        *_rows(network, INFERENCE, pairs, inference),
-        *_rows(network, MEMORY, pairs, memory),
+        *_rows(network, bench, TRAINING, pairs, training),
+        *_rows(network, bench, INFERENCE, pairs, inference),
+        *_rows(network, bench, MEMORY, pairs, memory),
     ]
 
 
-def _rows(network: SameNetwork, quantity: Quantity, pairs: Sequence[Pair], ratios: Sequence[Ratio]) -> list[Row]:
+def _rows(
+    network: SameNetwork, bench: Bench, quantity: Quantity, pairs: Sequence[Pair], ratios: Sequence[Ratio]
+) -> list[Row]:
     null = ratios[0].interval
     judge = memory_verdict if quantity == MEMORY else speed_verdict
     return [
         Row(
             network=network.name,
+            resolution=bench.resolution_of(network),
+            batch_size=bench.setting.batch_size,
+            device=str(bench.identity),
             quantity=quantity,
             mode=str(pair.ours.mode),
             other=pair.other.maker.name,
@@ -167,7 +179,7 @@ def _step_time(pair: Pair, visits: tuple[Visit, ...], resolution: int, bench: Be
         batch_size=bench.setting.batch_size,
         resolution=resolution,
         mode=str(pair.ours.mode),
-        device=str(bench.device.identity()),
+        device=str(bench.identity),
     )
 
 

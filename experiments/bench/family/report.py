@@ -8,8 +8,6 @@ from pathlib import Path
 
 from rich.table import Table
 
-from proxies.step_time_measurement import held_alone
-
 from .networks import SameNetwork
 from .pairs import Bench
 from .rows import MEMORY, Row
@@ -47,12 +45,6 @@ def table(network: SameNetwork, bench: Bench, rows: Sequence[Row], errors: Seque
     said = f"all in {bench.mode}; our mode: {ours[0] if ours else 'the same'}"
     result.caption = "\n".join(["the same network:", *same, said])
     return result
-
-
-def circumstances(bench: Bench) -> str:
-    """The device, with the threads that were timed."""
-    with held_alone(bench.device, bench.setting.threads):
-        return str(bench.device.identity())
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:

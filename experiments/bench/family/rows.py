@@ -32,6 +32,10 @@ class Row:
     """One comparison, as it is shown and written."""
 
     network: str
+    resolution: int
+    batch_size: int
+    device: str
+    """Hardware and software, as one text."""
     quantity: Quantity
     other: str
     """What ours is compared with: a library, or "ours", in a mode."""
