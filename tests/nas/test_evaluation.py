@@ -25,6 +25,7 @@ from nas.executors.interface import RefusedError
 from nas.observer import Observer
 from nas.search import run_search
 from nas.study import Ending
+from proxies import accuracy
 from search_spaces.architecture import parse
 
 STEP = {"batch_size": 4, "num_pairs": 3, "visits": 1, "budget_s": 0.0, "calibration_s": 0.0}
@@ -73,6 +74,28 @@ def test_a_worker_prepares_judges_and_retrains(tmp_path: Path) -> None:
     assert again.losses == evaluation.accuracy.losses, "the same seed"
     other = evaluator(Retrain(architecture=text, seed=2, preparation=preparation), report)
     assert other.losses != again.losses  # type: ignore[attr-defined]
+
+
+def test_the_size_of_a_task_reaches_its_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the network is shown: the fidelity's 16 pixels, or the task's own, in training and in judging."""
+    seen: set[tuple[int, ...]] = set()
+    real = accuracy.build
+
+    def watched(*args: Any, **settings: Any) -> Any:
+        network = real(*args, **settings)
+        network.register_forward_pre_hook(lambda module, images: seen.add(tuple(images[0].shape[2:])))
+        return network
+
+    monkeypatch.setattr(accuracy, "build", watched)
+    settings = config(tmp_path, fidelity={"epochs": 1, "data_share": 0.1, "resolution": 16})
+    evaluator, text = Evaluator(settings, 0), str(settings.search_space().backbone)
+    preparation = replace(fake_search.PREPARATION, mode="float32-contiguous")
+    for train_size, expected in ((None, 16), (24, 24), (16, 16)):
+        seen.clear()
+        work = Judge(architecture=text, seed=1, preparation=preparation, measure=False, train_size=train_size)
+        evaluation = evaluator(work, lambda fraction, doing: None)
+        assert isinstance(evaluation, Evaluation)
+        assert seen == {(expected, expected)}
 
 
 @pytest.mark.parametrize("memory_limit_gib", [2.0, 0.0])
