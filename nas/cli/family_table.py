@@ -4,7 +4,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ..family.comparison import family_notes, growth_name, stage_growth
+from ..family.comparison import family_notes, growth_name, stage_growth, step_time_ratio
 from ..family.members import Family, Fit, Member, StepTimeFigure
 from ..quantities import count, gibibytes, milliseconds, percent, reward_text
 from .tables import FoldedArchitecture, plain_table
@@ -41,7 +41,7 @@ def _figures(member: Member, first: Member) -> dict[str, str]:
         "MACs": count(member.macs),
         "step time, predicted": _step_time(member.predicted),
         "step time, measured": _step_time(member.measured),
-        f"step time ÷ {first.name}'s": _ratio(member.step_time, first.step_time),
+        f"step time ÷ {first.name}'s": _ratio(step_time_ratio(member, first)),
         "memory": gibibytes(member.peak_memory_bytes),
         "trained at": f"{member.parsed().resolution} px",
         "tested at": f"{member.test_size} px{'*' * member.is_capped}",
@@ -90,8 +90,8 @@ def _step_time(figure: StepTimeFigure | None) -> str:
     return milliseconds(figure.seconds, figure.seconds * figure.relative_error) if figure else _NONE
 
 
-def _ratio(figure: StepTimeFigure | None, first: StepTimeFigure | None) -> str:
-    return f"{figure.seconds / first.seconds:.2f}" if figure and first else _NONE
+def _ratio(ratio: float | None) -> str:
+    return _NONE if ratio is None else f"{ratio:.2f}"
 
 
 def _range(values: tuple[float, float]) -> str:

@@ -30,6 +30,14 @@ def stage_growth(members: Sequence[Member]) -> list[StageGrowth]:
     return [stem, *(_row(networks, number) for number in range(1, most + 1)), head]
 
 
+def step_time_ratio(member: Member, first: Member) -> float | None:
+    """Step time ÷ the first one's, both measured or else both predicted: one of each would compare nothing."""
+    for one, other in ((member.measured, first.measured), (member.predicted, first.predicted)):
+        if one and other:
+            return one.seconds / other.seconds
+    return None
+
+
 def family_notes(family: Family) -> list[str]:
     """How the members came about, and what was changed on the way."""
     grown = [member.name for member in family.members if member.late_growth]
@@ -90,7 +98,7 @@ def _costs(family: Family) -> str:
     parts = [f"memory is predicted for {step}"]
     if setting.predicted_for:
         parts.append(f"step time is predicted for {setting.predicted_for}")
-    if setting.measured_on:
+    if setting.measured_on and any(member.measured for member in family.members):
         parts.append(f"step time was measured on {setting.measured_on}")
     classes = f"{setting.num_classes} classes, {setting.in_channels} image channels"
     return "; ".join([*parts, classes])

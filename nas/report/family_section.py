@@ -1,6 +1,6 @@
 """A family in a report: how it grows stage by stage, what each member costs, and how it would be regularised."""
 
-from ..family.comparison import family_notes, growth_name, stage_growth
+from ..family.comparison import family_notes, growth_name, stage_growth, step_time_ratio
 from ..family.members import Family, Member, StepTimeFigure
 from ..quantities import count, gibibytes, milliseconds, percent, reward_text
 from .figure import Figure, Panel, axis, legend_below
@@ -38,10 +38,9 @@ def family_figure(family: Family) -> Figure:
     first = family.members[0]
     traces = []
     for place, name in enumerate(_COSTS):
-        of_first, values = _cost(first, name), [_cost(member, name) for member in family.members]
-        if of_first is None or None in values:
+        ratios = [_cost_ratio(member, first, name) for member in family.members]
+        if None in ratios:
             continue
-        ratios = [value / of_first for value in values if value is not None]
         traces.append(
             {
                 "type": "bar",
@@ -92,16 +91,14 @@ def _costs(family: Family) -> Markup:
 
 
 def _figures(member: Member, first: Member) -> dict[str, str]:
-    of_first = first.step_time
+    ratio = step_time_ratio(member, first)
     clipped = f" (computed: {member.computed_test_size})" if member.is_capped else ""
     return {
         "parameters": count(member.params),
         "MACs": count(member.macs),
         "predicted S": _step_time(member.predicted),
         "measured S": _step_time(member.measured),
-        f"S ÷ that of {first.name}": f"{member.step_time.seconds / of_first.seconds:.2f}"
-        if member.step_time and of_first
-        else _NONE,
+        f"S ÷ that of {first.name}": _NONE if ratio is None else f"{ratio:.2f}",
         "memory": gibibytes(member.peak_memory_bytes),
         "trained at": f"{member.parsed().resolution}",
         "tested at": f"{member.test_size}{clipped}",
@@ -159,12 +156,12 @@ def _text(member: Member) -> Markup:
     )
 
 
-def _cost(member: Member, name: str) -> float | None:
+def _cost_ratio(member: Member, first: Member, name: str) -> float | None:
     match name:
         case "parameters":
-            return member.params
+            return member.params / first.params
         case "MACs":
-            return member.macs
+            return member.macs / first.macs
         case "step time":
-            return member.step_time.seconds if member.step_time else None
-    return member.peak_memory_bytes
+            return step_time_ratio(member, first)
+    return member.peak_memory_bytes / first.peak_memory_bytes

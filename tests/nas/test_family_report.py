@@ -13,7 +13,7 @@ from html_page import Page
 from rich.console import Console
 
 from nas.cli.family_table import family_table
-from nas.family.comparison import family_notes, stage_growth
+from nas.family.comparison import family_notes, stage_growth, step_time_ratio
 from nas.family.members import Family, Fit, FitEntry, StepTimeFigure, dump_family
 from nas.quantities import count, milliseconds
 from nas.report.family_page import render_family, write_family_page
@@ -109,13 +109,18 @@ def test_the_table_of_the_command_line_tells_the_same(published: Family) -> None
 
 def test_step_times_are_told_where_they_are_known(timed: Family) -> None:
     text, table = Page(render_family(timed)).text, printed(timed)
-    small, medium, _ = timed.members
+    small, medium, large = timed.members
+    ratios = [step_time_ratio(member, small) for member in timed.members]
     assert small.predicted is not None
     assert medium.measured is not None
+    assert large.predicted is not None
+    assert ratios[0] == 1
+    assert ratios[2] == large.predicted.seconds / small.predicted.seconds
     for told in (text, table):
         assert milliseconds(0.0123, 0.000123) in told
         assert milliseconds(small.predicted.seconds, small.predicted.seconds * small.predicted.relative_error) in told
-        assert f"{0.0123 / small.predicted.seconds:.2f}" in told
+        assert f" {ratios[1]:.2f} " in told
+        assert f" {0.0123 / small.predicted.seconds:.2f} " not in told, "measured ÷ predicted compares nothing"
 
 
 def test_a_fit_is_told(timed: Family) -> None:
@@ -158,6 +163,17 @@ def test_rows_of_the_comparison(published: Family) -> None:
     assert rows["5"].cells == ("9 × 160", "14 × 176", "19 × 224")
     assert (rows["stem"].cells, rows["head"].cells) == (("24", "24", "32"), ("1280",) * 3)
     assert (rows["2"].block, rows["7"].block) == ("Fused-MBConv4 k3", "MBConv6 k3")
+
+
+def test_ratios_compare_like_with_like(timed: Family) -> None:
+    one, other = (StepTimeFigure(seconds=seconds, relative_error=0.01) for seconds in (1.0, 3.0))
+    first = replace(timed.members[0], predicted=one, measured=other)
+    both = replace(timed.members[1], predicted=other, measured=one)
+    assert step_time_ratio(both, first) == 1 / 3
+    assert step_time_ratio(replace(both, measured=None), first) == 3
+    assert step_time_ratio(both, replace(first, measured=None)) == 3
+    assert step_time_ratio(both, replace(first, predicted=None, measured=None)) is None
+    assert step_time_ratio(replace(both, measured=None), replace(first, predicted=None)) is None
 
 
 def test_notes_say_only_what_is(published: Family) -> None:

@@ -1,6 +1,7 @@
 """``nas scale``: the published family, budgets, run directories, and what a user may get wrong."""
 
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -74,6 +75,16 @@ def test_v2_s_gives_the_published_m_and_l(
     assert "l 608 → 480" in output
     assert output.rstrip().endswith("written: family.yaml and family.html")
     assert sorted(path.name for path in here.iterdir()) == ["family.html", "family.yaml"]
+
+
+def test_scaling_needs_no_torch(here: Path) -> None:
+    code = (
+        "import sys; sys.argv = ['nas', 'scale', 'efficientnetv2-s']\n"
+        "from nas.cli import main\ntry:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
+        "assert not {'torch', 'timm'} & set(sys.modules), 'torch was imported'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120, capture_output=True)
+    assert (here / "family.yaml").exists()
 
 
 def test_efficientnets_by_their_own_ladder(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
