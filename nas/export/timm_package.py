@@ -36,7 +36,7 @@ _MODULE = Template('''"""$name: a network that timm knows once this is imported.
     import timm
     network = timm.create_model("$name", pretrained=True)
 
-Beside this module lies $file: $weights.
+Beside this module lies $file, $weights; README.md says more.
 """
 
 from functools import partial
@@ -132,7 +132,8 @@ def _module(subject: Subject, name: str) -> str:
     is_colour = settings.in_channels == 3
     return _MODULE.substitute(
         name=name,
-        weights=subject.origin,
+        # Not the file that they come from: a name in a module's text could be code.
+        weights="its weights" if subject.origin.is_trained else "untrained weights",
         file=WEIGHTS_FILE,
         architecture=architecture,
         stages="\n".join(f'    ["{stage}"],' for (stage,) in architecture.to_timm()),
