@@ -17,6 +17,7 @@ from .opinion import MIN_TRIALS, Opinion
 from .pricing import problem_of
 from .run import Run
 from .seeds import derived_seed
+from .task_queue import TaskQueue
 from .trials import (
     known_replicates,
     read_measurements,
@@ -125,20 +126,18 @@ class FinalistLoop:
         trained, timed = known_replicates(study), read_measurements(study)
         self._study, self._config, self._preparation = study, config, preparation
         self._observer, self._log_death = observer, log_death
-        self._missing = [
+        missing = [
             plan
             for plan in planned
             if (plan.number not in timed if isinstance(plan, Timing) else (plan.number, plan.replicate) not in trained)
         ]
-        self._queue = list(range(len(self._missing)))
-        self._deaths = [0] * len(self._missing)
-        self._fractions = [0.0] * len(self._missing)
+        self._tasks = TaskQueue(missing, max_retries=config.max_retries)
 
     def next_task(self) -> tuple[int, object] | None:
-        if not self._queue:
+        task = self._tasks.next_task()
+        if task is None:
             return None
-        task = self._queue.pop(0)
-        plan, preparation = self._missing[task], self._preparation
+        plan, preparation = self._tasks[task], self._preparation
         if isinstance(plan, Timing):
             return task, Measure(
                 architecture=plan.architecture, preparation=preparation, micro_batches=plan.micro_batches
@@ -154,40 +153,32 @@ class FinalistLoop:
         """
         match event:
             case Progress(task=task, fraction=fraction):
-                self._fractions[task] = fraction
+                self._tasks.progressed(task, fraction)
             case Refused(reason=reason):
                 raise RefusedError(reason)
-            case Died(task=task):
-                self._bury(task, event)
+            case Died(task=task, reason=reason):
+                self._log_death(self._tasks[task].number, event)
+                if self._tasks.died(task):
+                    self._fail(task, reason)
             case Infeasible(task=task, reason=reason):
                 self._fail(task, reason)
             case Done(task=task, result=Measurement(step_time=measured)) if problem_of(measured):
                 self._fail(task, problem_of(measured) or "")
             case Done(task=task, result=result):
-                self._write(self._missing[task], result)
-                self._fractions[task] = 1.0
-        self._observer.finalists(sum(self._fractions), len(self._missing))
+                self._write(self._tasks[task], result)
+                self._tasks.finished(task)
+        self._observer.finalists(self._tasks.done, len(self._tasks))
 
     def abandon(self, task: int) -> None:
         """Nothing is owed in the study: what is missing is planned again when the search goes on."""
 
-    def _bury(self, task: int, death: Died) -> None:
-        """Do it again, unless it has died too often."""
-        self._log_death(self._missing[task].number, death)
-        if self._deaths[task] >= self._config.max_retries:
-            self._fail(task, death.reason)
-            return
-        self._deaths[task] += 1
-        self._fractions[task] = 0.0
-        self._queue.append(task)
-
     def _fail(self, task: int, reason: str) -> None:
-        plan = self._missing[task]
+        plan = self._tasks[task]
         if isinstance(plan, Timing):
             write_failed_measurement(self._study, plan.number, reason)
         else:
             write_failed_replicate(self._study, plan.number, plan.replicate, reason)
-        self._fractions[task] = 1.0
+        self._tasks.finished(task)
 
     def _write(self, plan: Replicate | Timing, result: object) -> None:
         match plan, result:

@@ -103,6 +103,11 @@ class RunDirectory:
         if not self.study_file.exists() and strangers - {self.config_file.name}:
             raise RunDirectoryError(f"{self.path} is not empty and holds no run: {', '.join(sorted(strangers)[:3])}")
 
+    def log_error(self, task: str, reason: str, traceback: str) -> None:
+        """Add the end of a task to `errors.log`."""
+        with self.errors_file.open("a", encoding="utf-8") as file:
+            file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {task}: {reason}\n{traceback}\n")
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the directory's lock: one search at a time.

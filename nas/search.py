@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -186,8 +185,7 @@ class _Session:
 
     def _log_death(self, number: int, death: Died) -> None:
         task = "calibration" if number == CALIBRATION else f"trial {number}"
-        with self.directory.errors_file.open("a", encoding="utf-8") as file:
-            file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {task}: {death.reason}\n{death.traceback}\n")
+        self.directory.log_error(task, death.reason, death.traceback)
 
     def _judge_finalists(self, preparation: Preparation) -> bool:
         run = read_run(self.directory.path)

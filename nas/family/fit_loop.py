@@ -10,6 +10,7 @@ from ..evaluation_tasks import Evaluation, Judge, Preparation
 from ..executors.interface import Died, Done, Event, Infeasible, Progress, Refused, RefusedError
 from ..pricing import problem_of
 from ..seeds import derived_seed
+from ..task_queue import TaskQueue
 from ..trials import read_fit_evaluations, write_failed_fit, write_fit_evaluation
 
 OnProgress = Callable[[float, int, str], None]
@@ -50,18 +51,16 @@ class FitLoop:
             log_death: Called with a task's number and its death.
         """
         known = read_fit_evaluations(study)
-        self._missing = [plan for plan in planned if (plan.architecture, plan.replicate) not in known]
+        missing = [plan for plan in planned if (plan.architecture, plan.replicate) not in known]
+        self._tasks = TaskQueue(missing, max_retries=config.max_retries)
         self._study, self._config, self._preparation = study, config, preparation
         self._on_progress, self._log_death = on_progress, log_death
-        self._queue = list(range(len(self._missing)))
-        self._deaths = [0] * len(self._missing)
-        self._fractions = [0.0] * len(self._missing)
 
     def next_task(self) -> tuple[int, object] | None:
-        if not self._queue:
+        task = self._tasks.next_task()
+        if task is None:
             return None
-        task = self._queue.pop(0)
-        plan = self._missing[task]
+        plan = self._tasks[task]
         return task, Judge(
             architecture=plan.architecture,
             seed=derived_seed(self._config.seed, plan.architecture, plan.replicate),
@@ -79,37 +78,29 @@ class FitLoop:
         doing = ""
         match event:
             case Progress(task=task, fraction=fraction, doing=doing):
-                self._fractions[task] = fraction
+                self._tasks.progressed(task, fraction)
             case Refused(reason=reason):
                 raise RefusedError(reason)
-            case Died(task=task):
-                self._bury(task, event)
+            case Died(task=task, reason=reason):
+                self._log_death(task, event)
+                if self._tasks.died(task):
+                    self._fail(task, reason)
             case Infeasible(task=task, reason=reason):
                 self._fail(task, reason)
             case Done(task=task, result=Evaluation(step_time=measured)) if measured and problem_of(measured):
                 self._fail(task, problem_of(measured) or "")
             case Done(task=task, result=Evaluation() as evaluation):
-                plan = self._missing[task]
+                plan = self._tasks[task]
                 write_fit_evaluation(self._study, plan.architecture, plan.replicate, evaluation)
-                self._fractions[task] = 1.0
+                self._tasks.finished(task)
             case Done(result=result):
                 raise TypeError(f"an evaluation was expected, got {type(result).__name__}")
-        self._on_progress(sum(self._fractions), len(self._missing), doing)
+        self._on_progress(self._tasks.done, len(self._tasks), doing)
 
     def abandon(self, task: int) -> None:
         """Nothing is owed in the study: what is missing is planned again when the fit goes on."""
 
-    def _bury(self, task: int, death: Died) -> None:
-        """Do it again, unless it has died too often."""
-        self._log_death(task, death)
-        if self._deaths[task] >= self._config.max_retries:
-            self._fail(task, death.reason)
-            return
-        self._deaths[task] += 1
-        self._fractions[task] = 0.0
-        self._queue.append(task)
-
     def _fail(self, task: int, reason: str) -> None:
-        plan = self._missing[task]
+        plan = self._tasks[task]
         write_failed_fit(self._study, plan.architecture, plan.replicate, reason)
-        self._fractions[task] = 1.0
+        self._tasks.finished(task)

@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 
 import optuna
 
@@ -12,7 +11,7 @@ from search_spaces.scaling import Coefficients, coefficient_grid
 from ..config import SearchConfig
 from ..dispatch import dispatch
 from ..evaluation_tasks import Evaluation
-from ..executors.interface import Died, RefusedError
+from ..executors.interface import RefusedError
 from ..interruption import stop_on_signals
 from ..run import Run
 from ..search import MakeExecutor, local_executor
@@ -101,10 +100,6 @@ def _train(
 ) -> tuple[dict[str, list[Evaluation]], list[str]]:
     """Evaluations by architecture, and why others have none."""
 
-    def log_death(number: int, death: Died) -> None:
-        with run.directory.errors_file.open("a", encoding="utf-8") as file:
-            file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} fit {number}: {death.reason}\n{death.traceback}\n")
-
     with run.directory.locked(), stop_on_signals() as stop_requested:
         study = open_study(run.directory, run.config)
         loop = FitLoop(
@@ -113,7 +108,7 @@ def _train(
             config=run.config,
             preparation=run.preparation,
             on_progress=on_progress,
-            log_death=log_death,
+            log_death=lambda number, death: run.directory.log_error(f"fit {number}", death.reason, death.traceback),
         )
         executor = make_executor(_at_own_size(run.config))
         try:
