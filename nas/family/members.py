@@ -100,7 +100,7 @@ class Fit:
     entries: tuple[FitEntry, ...]
     """Those that were trained, best reward first."""
     is_decided: bool
-    """Whether the best is better than growth along the ladder, at 95 %."""
+    """Whether the best is used: better than growth along the ladder at 95 %, or that could not be trained."""
     failed: tuple[str, ...] = ()
     """Why others were not judged."""
 
