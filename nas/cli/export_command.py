@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .errors import fail, usage_errors
-from .inspect_commands import ARCH, RESOLUTION, read_architecture
+from .inspect_commands import ARCH, RESOLUTION
 
 if TYPE_CHECKING:
     from ..export.probe import Comparison
@@ -62,13 +62,14 @@ def export(
         from ..export.source import Overrides, read_subject
         from ..export.writing import export as write
         from ..export.writing import require_place
+        from ..reference import find_network
 
         overrides = Overrides(
             num_classes=num_classes, in_channels=in_channels, padding=padding, norm_eps=norm_eps, act=act
         )
         with _doing("building the network"):
             subject = read_subject(
-                read_architecture(arch),
+                find_network(arch).architecture,
                 weights=weights, finding=_finding(arch), overrides=overrides, resolution=resolution, seed=seed,
             )  # fmt: skip
         require_place(form, subject.settings, out, force=force)

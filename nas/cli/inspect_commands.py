@@ -14,8 +14,13 @@ if TYPE_CHECKING:
 ARCH = Annotated[
     str, typer.Argument(help="A catalog name, an architecture text, a file, FAMILY.yaml:MEMBER, or a run directory.")
 ]
-CLASSES = Annotated[int, typer.Option("--num-classes", min=1, help="Width of the classifier.")]
-CHANNELS = Annotated[int, typer.Option("--in-channels", min=1, help="Channels of the images.")]
+CLASSES = Annotated[
+    int | None,
+    typer.Option("--num-classes", min=1, help="Of the classifier; by default as ARCH says, else 1000."),
+]
+CHANNELS = Annotated[
+    int | None, typer.Option("--in-channels", min=1, help="Of the images; by default as ARCH says, else 3.")
+]
 RESOLUTION = Annotated[int | None, typer.Option(min=1, help="Pixels per side; by default the architecture's own.")]
 
 
@@ -25,8 +30,8 @@ def register(app: typer.Typer) -> None:
 
 def show(
     arch: ARCH,
-    num_classes: CLASSES = 1000,
-    in_channels: CHANNELS = 3,
+    num_classes: CLASSES = None,
+    in_channels: CHANNELS = None,
     resolution: RESOLUTION = None,
     batch_size: Annotated[int, typer.Option(min=2, help="Images in the training step whose memory is shown.")] = 32,
     table: Annotated[
@@ -44,10 +49,13 @@ def show(
     from proxies.memory import predict_peak_memory
     from proxies.step_time_table import read_table
 
+    from ..reference import find_network
     from .tables import stage_table
 
     with usage_errors():
-        architecture = read_architecture(arch)
+        found = find_network(arch)
+        architecture = found.architecture
+        num_classes, in_channels = num_classes or found.num_classes, in_channels or found.in_channels
         size = require_size(architecture, resolution)
         times = read_table(table) if table else None
         predicted = times.predict(replace(architecture, resolution=size)) if times else None
@@ -69,59 +77,6 @@ def show(
         print(f"step time {1e3 * predicted.median_s:.2f} ms ± {error:.1f} %, predicted for {times.device}")
     if by_module:
         _print_by_module(architecture, size, num_classes, in_channels)
-
-
-def read_architecture(text: str) -> "Architecture":
-    """An architecture by catalog name, text, file, member of a family or run directory.
-
-    Raises:
-        ValueError: If it is none of these.
-    """
-    from search_spaces import catalog
-    from search_spaces.architecture import parse
-
-    if text in catalog.names():
-        return catalog.get(text).architecture
-    path = Path(text)
-    if path.is_dir():
-        return _best_of(path)
-    if path.is_file():
-        return _architecture_in(path)
-    if text.startswith("stem"):
-        return parse(text)
-    file, colon, member = text.rpartition(":")
-    if colon and Path(file).is_file():
-        from ..family.members import read_family
-
-        return read_family(Path(file)).member(member).parsed()
-    raise ValueError(f"no architecture text, file, run directory or catalog name: {text!r}")
-
-
-def _best_of(path: Path) -> "Architecture":
-    from search_spaces.architecture import parse
-
-    from ..run import read_run
-
-    entries = read_run(path).leaderboard()
-    if not entries:
-        raise ValueError(f"no candidate has been judged yet in {path}")
-    return parse(entries[0].architecture)
-
-
-def _architecture_in(path: Path) -> "Architecture":
-    """From `best.yaml`, or from a file that holds nothing but the text."""
-    from search_spaces.architecture import parse
-    from search_spaces.strict_yaml import read_yaml
-
-    if path.suffix in (".yaml", ".yml"):
-        written = read_yaml(path)
-        if "members" in written:
-            raise ValueError(f"{path} holds a family; name a member of it, e.g. {path}:m")
-        return parse(written.get("architecture"))  # type: ignore[arg-type]  # parse checks the type itself
-    try:
-        return parse(path.read_text(encoding="utf-8").strip())
-    except UnicodeDecodeError:
-        raise ValueError(f"not a text file: {path}") from None
 
 
 def require_size(architecture: "Architecture", resolution: int | None) -> int:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .errors import fail, usage_errors
-from .inspect_commands import ARCH, CHANNELS, CLASSES, RESOLUTION, read_architecture, require_size
+from .inspect_commands import ARCH, CHANNELS, CLASSES, RESOLUTION, require_size
 
 if TYPE_CHECKING:
     from proxies.device import Device
@@ -39,16 +39,20 @@ def measure(
     budget_s: Annotated[
         float, typer.Option("--budget", min=0, help="Seconds in which visits go on until S is known within 2 %.")
     ] = 60.0,
-    num_classes: CLASSES = 1000,
-    in_channels: CHANNELS = 3,
+    num_classes: CLASSES = None,
+    in_channels: CHANNELS = None,
     inference: _INFERENCE = False,
     memory: Annotated[bool, typer.Option("--memory", help="Measure the peak memory of a training step, too.")] = False,
     against: Annotated[str | None, typer.Option(help="A network to alternate with, in place of the canary.")] = None,
 ) -> None:
     """Time whole training steps: forward, loss, backward, optimizer, zero_grad."""
+    from ..reference import find_network
+
     with usage_errors():
-        architecture = read_architecture(arch)
-        reference = read_architecture(against) if against else None
+        network = find_network(arch)
+        architecture = network.architecture
+        num_classes, in_channels = num_classes or network.num_classes, in_channels or network.in_channels
+        reference = find_network(against).architecture if against else None
         setting = _setting(
             device=device, batch_size=batch_size, resolution=require_size(architecture, resolution), dtype=dtype,
             threads=threads, num_pairs=num_pairs, visits=visits, budget_s=budget_s,
@@ -91,8 +95,8 @@ def calibrate(
     dtype: _DTYPE = "auto",
     threads: _THREADS = None,
     budget_s: Annotated[float, typer.Option("--budget", min=0, help="Seconds.")] = 90.0,
-    num_classes: CLASSES = 1000,
-    in_channels: CHANNELS = 3,
+    num_classes: Annotated[int, typer.Option(min=1, help="Width of the classifier.")] = 1000,
+    in_channels: Annotated[int, typer.Option(min=1, help="Channels of the images.")] = 3,
     inference: _INFERENCE = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the order of measurements.")] = 0,
 ) -> None:

@@ -1,5 +1,6 @@
 """``nas scale``: the S, M and L of one network."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .errors import fail, usage_errors
-from .inspect_commands import ARCH, read_architecture
+from .inspect_commands import ARCH
 
 if TYPE_CHECKING:
     from proxies.device import Device
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ..family.members import Family, Fit
     from ..family.plan import Planner
     from ..family.source import Source
+    from ..reference import Reference
     from ..run import Run
 
 _USUAL = {"efficientnetv2": ("s", "m", "l"), "efficientnet": ("b0", "b1", "b2", "b3")}
@@ -63,9 +65,11 @@ def scale(
     measure: Annotated[bool, typer.Option("--measure", help="Time a training step of each member here.")] = False,
     device: Annotated[str, typer.Option(help="Where members are measured: auto, cpu, cuda, cuda:N or mps.")] = "auto",
     budget_s: Annotated[float, typer.Option("--measure-budget", min=0, help="Seconds of each measurement.")] = 60.0,
-    num_classes: Annotated[int, typer.Option(min=1, help="Of an architecture; a run or a table has its own.")] = 1000,
-    in_channels: Annotated[int, typer.Option(min=1, help="Likewise.")] = 3,
-    batch_size: Annotated[int, typer.Option(min=2, help="Likewise: images in a training step.")] = 32,
+    num_classes: Annotated[
+        int | None, typer.Option(min=1, help="By default as ARCH or the table says, else 1000; a run has its own.")
+    ] = None,
+    in_channels: Annotated[int | None, typer.Option(min=1, help="Likewise, else 3.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=2, help="Likewise, else 32: images in a training step.")] = None,
     out: Annotated[Path | None, typer.Option(help="family.yaml; by default in the run directory.")] = None,
 ) -> None:
     """Scale a network into a family: S, M, L, or whatever fits your budgets.
@@ -73,10 +77,13 @@ def scale(
     Beside the file goes a drawing of the growth, as HTML.
     """
     from ..family.budget import parse_request
+    from ..reference import find_network
 
     with usage_errors():
-        run = _read_run(arch, table, needed=fit)
-        source = _source(arch, run, table, num_classes, in_channels, batch_size)
+        step = {"--num-classes": num_classes, "--in-channels": in_channels, "--batch-size": batch_size}
+        reference = find_network(arch)
+        run = _require_run(reference.run, arch) if fit else reference.run
+        source = _source(reference, table, step)
         requests = [parse_request(text) for text in members or _USUAL.get(ladder, ())]
         planner = _planner(source, ladder, _cap(ladder, max_size, no_cap), _coefficients(coefficients, fit))
         path = _require_place(out or (run.directory.family_file if run else Path("family.yaml")))
@@ -93,34 +100,38 @@ def scale(
     _print(family, path)
 
 
-def _read_run(arch: str, table: Path | None, *, needed: bool) -> "Run | None":
-    from ..run import read_run
-
-    if Path(arch).is_dir():
-        if table is not None:
-            raise ValueError("a run directory has step-time tables of its own, so --table is not for it")
-        run = read_run(Path(arch))
-        if needed and not run.tables:
-            raise ValueError(f"--fit needs step times that are predicted, and {arch} has no step-time table")
-        return run
-    if needed:
+def _require_run(run: "Run | None", arch: str) -> "Run":
+    if run is None:
         raise ValueError(f"--fit needs a run directory, whose images and training judge; got {arch!r}")
-    return None
+    if not run.tables:
+        raise ValueError(f"--fit needs step times that are predicted, and {arch} has no step-time table")
+    return run
 
 
-def _source(
-    arch: str, run: "Run | None", table: Path | None, num_classes: int, in_channels: int, batch_size: int
-) -> "Source":
+def _source(reference: "Reference", table: Path | None, step: dict[str, int | None]) -> "Source":
+    """The network, and the step whose costs count; what a run or a table says of it cannot be said otherwise."""
     from proxies.step_time_table import read_table
 
     from ..family.source import source_of_network, source_of_run, source_of_table
 
-    if run is not None:
-        return source_of_run(run)
-    network = read_architecture(arch)
+    given = [flag for flag, value in step.items() if value is not None]
+    if reference.run is not None:
+        _refuse("a run directory", ["--table"] * (table is not None) + given)
+        return source_of_run(reference.run)
     if table is not None:
-        return source_of_table(network, read_table(table))
-    return source_of_network(network, num_classes=num_classes, in_channels=in_channels, batch_size=batch_size)
+        _refuse("a step-time table", given)
+        return source_of_table(reference.architecture, read_table(table))
+    return source_of_network(
+        reference.architecture,
+        num_classes=step["--num-classes"] or reference.num_classes,
+        in_channels=step["--in-channels"] or reference.in_channels,
+        batch_size=step["--batch-size"] or 32,
+    )
+
+
+def _refuse(what: str, flags: list[str]) -> None:
+    if flags:
+        raise ValueError(f"{what} has its own, so {' and '.join(flags)} must not be given")
 
 
 def _planner(source: "Source", ladder: str, max_size: int | None, coefficients: "Coefficients | None") -> "Planner":
@@ -193,6 +204,8 @@ def _require_place(path: Path) -> Path:
         raise ValueError(f"--out must name a YAML file such as family.yaml, got {path}")
     if not path.absolute().parent.is_dir():
         raise ValueError(f"no such folder: {path.absolute().parent}")
+    if path.is_dir() or not os.access(path.absolute().parent, os.W_OK):
+        raise ValueError(f"cannot write a file there: {path}")
     return path
 
 

@@ -119,7 +119,7 @@ def test_the_benchmarks_have_names(monkeypatch: pytest.MonkeyPatch, capsys: pyte
 
 
 def test_every_catalog_name_can_be_shown() -> None:
-    from nas.cli.inspect_commands import read_architecture
+    from nas.reference import find_network
 
     for name in catalog.names():
-        assert read_architecture(name) == catalog.get(name).architecture
+        assert find_network(name).architecture == catalog.get(name).architecture

@@ -9,9 +9,9 @@ import fake_search
 import families
 import pytest
 
-from nas.cli.inspect_commands import read_architecture
 from nas.family.members import Family, FitEntry, StepTimeFigure, dump_family, read_family
 from nas.family.members import Fit as FamilyFit
+from nas.reference import find_network
 from nas.report.page import render
 from nas.run import read_run
 from search_spaces.scaling import Coefficients
@@ -124,13 +124,13 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_a_member_is_an_architecture_everywhere(family: Family, written: Path) -> None:
-    assert read_architecture(f"{written}:m") == family.member("m").parsed()
+    assert find_network(f"{written}:m").architecture == family.member("m").parsed()
     with pytest.raises(ValueError, match=r"holds a family; name a member of it, e\.g\. .*family\.yaml:m$"):
-        read_architecture(str(written))
+        find_network(str(written))
     with pytest.raises(ValueError, match=r"^no member 'huge'; known: s, m, l$"):
-        read_architecture(f"{written}:huge")
+        find_network(f"{written}:huge")
     with pytest.raises(ValueError, match=r"^no member ''; known: s, m, l$"):
-        read_architecture(f"{written}:")
+        find_network(f"{written}:")
 
 
 def test_a_family_needs_members() -> None:
