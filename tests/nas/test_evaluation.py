@@ -147,7 +147,7 @@ def test_missing_images_are_refused(tmp_path: Path) -> None:
 
 def test_a_loss_that_is_not_finite_is_infeasible_and_the_search_goes_on(tmp_path: Path) -> None:
     train = {"optimizer": "sgd", "lr": 1e30, "warmup_epochs": 0.0}
-    search = config(tmp_path / "run", train=train, trials=2, finalists=0)
+    search = config(tmp_path / "run", train=train, trials=2, finalists=0, step_time=STEP | {"method": "macs"})
     run, ending = fake_search.run(search, fake_search.InlineExecutor(Evaluator(search, 0)))
     assert ending is Ending.COMPLETE
     assert {record.reason for record in run.records} == {"loss is not finite in epoch 1"}
