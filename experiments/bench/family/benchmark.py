@@ -86,7 +86,7 @@ def run_benchmark(plan: Plan) -> None:
             rows += found
             if plan.out is not None:
                 write_rows(plan.out, rows)
-    console.print(verdict_of_all(rows), plan.bench.identity, sep="\n", highlight=False)
+    console.print(verdict_of_all(rows), str(plan.bench.identity), sep="\n", highlight=False)
 
 
 def our_mode(network: SameNetwork, bench: Bench) -> ExecutionMode:
