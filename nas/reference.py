@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from search_spaces import catalog
 from search_spaces.architecture import Architecture, parse
+from search_spaces.catalog_entry import CatalogEntry
 from search_spaces.strict_yaml import read_yaml
 
 if TYPE_CHECKING:
@@ -27,12 +28,19 @@ class Reference:
     in_channels: int = IN_CHANNELS
     test_size: int | None = None
     """Inference size, pixels per side."""
+    published: CatalogEntry | None = None
+    """What the catalog says of it."""
     run: "Run | None" = None
     entry: "Entry | None" = None
     """The run's best, whose architecture it is."""
     family: "Family | None" = None
     member: "Member | None" = None
     """The family's, whose architecture it is."""
+
+    @property
+    def inference_size(self) -> int:
+        """Pixels per side: the test size, where it is known, else the architecture's own, at which it is trained."""
+        return self.test_size or self.architecture.resolution
 
 
 def find_network(text: str) -> Reference:
@@ -43,7 +51,7 @@ def find_network(text: str) -> Reference:
     """
     if text in catalog.names():
         entry = catalog.get(text)
-        return Reference(architecture=entry.architecture, test_size=entry.test_size)
+        return Reference(architecture=entry.architecture, test_size=entry.test_size, published=entry)
     path = Path(text)
     if path.is_dir():
         return _best_of(path)

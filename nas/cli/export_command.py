@@ -8,20 +8,25 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .errors import fail, usage_errors
-from .inspect_commands import ARCH, RESOLUTION
+from .inspect_commands import ARCH
 
 if TYPE_CHECKING:
     from ..export.probe import Comparison
-    from ..export.subject import Finding
 
 _WEIGHTS = Annotated[
     Path | None, typer.Option(help="A .safetensors or .pt file; without one the network is exported untrained.")
 ]
 _CLASSES = Annotated[
-    int | None, typer.Option("--num-classes", min=1, help="By default as in the weights or the run, else 1000.")
+    int | None,
+    typer.Option("--num-classes", min=1, help="By default as the weights say, else as ARCH does, else 1000."),
 ]
 _CHANNELS = Annotated[
-    int | None, typer.Option("--in-channels", min=1, help="By default as in the weights or the run, else 3.")
+    int | None, typer.Option("--in-channels", min=1, help="By default as the weights say, else as ARCH does, else 3.")
+]
+
+_RESOLUTION = Annotated[
+    int | None,
+    typer.Option(min=1, help="Pixels per side; by default the inference size, where it is known, else ARCH's own."),
 ]
 
 
@@ -37,7 +42,7 @@ def export(
     weights: _WEIGHTS = None,
     num_classes: _CLASSES = None,
     in_channels: _CHANNELS = None,
-    resolution: RESOLUTION = None,
+    resolution: _RESOLUTION = None,
     padding: Annotated[
         str | None, typer.Option(help="same (timm's tf_ weights) or ''; by default as the weights say, else ''.")
     ] = None,
@@ -69,9 +74,8 @@ def export(
         )
         with _doing("building the network"):
             subject = read_subject(
-                find_network(arch).architecture,
-                weights=weights, finding=_finding(arch), overrides=overrides, resolution=resolution, seed=seed,
-            )  # fmt: skip
+                find_network(arch), weights=weights, overrides=overrides, resolution=resolution, seed=seed
+            )
         require_place(form, subject.settings, out, force=force)
     try:
         with _doing(f"writing {out} and reading it back"):
@@ -102,19 +106,6 @@ def verify(path: Annotated[Path, typer.Argument(help="What `nas export` wrote: a
         except BrokenExportError as error:
             fail(error, 1)
     _print_comparison(comparison)
-
-
-def _finding(arch: str) -> "Finding | None":
-    """The run that an architecture is taken from, with its best entry."""
-    from search_spaces import catalog
-
-    from ..export.subject import Finding
-    from ..run import read_run
-
-    if arch in catalog.names() or not Path(arch).is_dir():
-        return None
-    run = read_run(Path(arch))
-    return Finding(run=run, entry=run.leaderboard()[0])
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""From what a user gives (an architecture or a run, perhaps weights) to the network that is exported."""
+"""From what a user gives (a reference, perhaps weights) to the network that is exported."""
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -8,12 +8,12 @@ import torch
 from torch import nn
 
 from proxies.device import find_device
-from search_spaces.architecture import Architecture
 from search_spaces.network_settings import NetworkSettings
 from search_spaces.weights import load_pretrained
 
+from ..reference import Reference
 from .probe import random_images
-from .subject import Finding, Origin, Subject, make_subject
+from .subject import Origin, Subject, make_subject
 
 # Other images than the probe's, of the same kind.
 _NOISE_SEED, _NOISE_IMAGES = 1, 8
@@ -21,7 +21,7 @@ _NOISE_SEED, _NOISE_IMAGES = 1, 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overrides:
-    """What the user says of the network; None is as the weights say, or without weights as the run or the defaults."""
+    """What the user says of the network; None is as the weights say, or without weights the reference."""
 
     num_classes: int | None = None
     in_channels: int | None = None
@@ -31,10 +31,9 @@ class Overrides:
 
 
 def read_subject(
-    architecture: Architecture,
+    reference: Reference,
     *,
     weights: Path | None = None,
-    finding: Finding | None = None,
     overrides: Overrides | None = None,
     resolution: int | None = None,
     seed: int = 0,
@@ -42,27 +41,27 @@ def read_subject(
     """Build the network with the weights of a file, or untrained.
 
     Args:
-        architecture: What to build.
+        reference: The architecture, with what is known of it.
         weights: A file that `load_pretrained` reads.
-        finding: The search that found the architecture.
-        overrides: What is not to be as the weights, the run or the defaults say.
-        resolution: Pixels per side; by default the architecture's own.
+        overrides: What is not to be as the weights or the reference say.
+        resolution: Pixels per side; by default the inference size that the reference knows.
         seed: Of what is drawn and not read: untrained weights, or a classifier of another width than the file's.
 
     Raises:
         ValueError: If the weights do not fit, or a setting breaks its rule.
     """
     given = asdict(overrides or Overrides())
+    size = reference.inference_size if resolution is None else resolution
     with find_device("cpu").seeded(seed):
         if weights is None:
-            settings = replace(_untrained(architecture, finding), **_not_none(given))
-            network = _untrained_network(settings, resolution or architecture.resolution)
+            settings = replace(_untrained(reference), **_not_none(given))
+            network = _untrained_network(settings, min(size, reference.architecture.resolution))
             origin = Origin(text=f"drawn with seed {seed}, batch norms fitted to noise", is_trained=False)
         else:
-            found = load_pretrained(architecture, weights, **given)
+            found = load_pretrained(reference.architecture, weights, **given)
             network, settings = found.network, found.settings
             origin = Origin(text=weights.name, is_trained=True, notes=found.notes)
-    return make_subject(network, settings, origin=origin, resolution=resolution, finding=finding)
+    return make_subject(network, settings, origin=origin, resolution=size, reference=reference)
 
 
 def _untrained_network(settings: NetworkSettings, resolution: int) -> nn.Module:
@@ -83,11 +82,10 @@ def _untrained_network(settings: NetworkSettings, resolution: int) -> nn.Module:
     return network
 
 
-def _untrained(architecture: Architecture, finding: Finding | None) -> NetworkSettings:
-    if finding is None:
-        return NetworkSettings(architecture=architecture)
-    data = finding.run.preparation.data
-    return NetworkSettings(architecture=architecture, num_classes=data.num_classes, in_channels=data.in_channels)
+def _untrained(reference: Reference) -> NetworkSettings:
+    return NetworkSettings(
+        architecture=reference.architecture, num_classes=reference.num_classes, in_channels=reference.in_channels
+    )
 
 
 def _not_none(values: dict[str, Any]) -> dict[str, Any]:

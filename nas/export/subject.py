@@ -8,8 +8,7 @@ from torch import nn
 
 from search_spaces.network_settings import NetworkSettings
 
-from ..leaderboard import Entry
-from ..run import Run
+from ..reference import Reference
 from .probe import Probe, make_probe
 
 
@@ -27,14 +26,6 @@ class Origin:
         return f"weights from {self.text}" if self.is_trained else f"untrained weights ({self.text})"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """The search that found the architecture; its short trainings kept no weights."""
-
-    run: Run
-    entry: Entry
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Subject:
     """A network as it is taken away: on the CPU, in float32 and evaluation mode."""
@@ -42,9 +33,10 @@ class Subject:
     network: nn.Module
     settings: NetworkSettings
     resolution: int
-    """Pixels per side of its images."""
+    """Pixels per side of its images, at inference; the architecture's own is the training size."""
     origin: Origin
-    finding: Finding | None
+    reference: Reference
+    """What is known of the architecture."""
     probe: Probe
 
     def metadata(self, format_name: str) -> dict[str, str]:
@@ -59,7 +51,7 @@ def make_subject(
     *,
     origin: Origin,
     resolution: int | None = None,
-    finding: Finding | None = None,
+    reference: Reference | None = None,
 ) -> Subject:
     """Take a copy of a network; the given one stays as it is, in its mode and on its device.
 
@@ -67,13 +59,14 @@ def make_subject(
         network: What `settings` describes, with its weights.
         settings: What its logits depend on beside its weights.
         origin: Of the weights.
-        resolution: Pixels per side; by default the architecture's own.
-        finding: The search that found the architecture.
+        resolution: Pixels per side; by default the inference size that the reference knows.
+        reference: What is known of the architecture, by default nothing more.
 
     Raises:
         ValueError: If the size is below the total stride, or the network's logits are not finite.
     """
-    size = settings.architecture.resolution if resolution is None else resolution
+    known = reference or Reference(architecture=settings.architecture)
+    size = known.inference_size if resolution is None else resolution
     if size < settings.architecture.total_stride:
         raise ValueError(
             f"resolution must be at least the total stride {settings.architecture.total_stride}, got {size}"
@@ -84,6 +77,6 @@ def make_subject(
         settings=settings,
         resolution=size,
         origin=origin,
-        finding=finding,
+        reference=known,
         probe=make_probe(taken, in_channels=settings.in_channels, resolution=size),
     )

@@ -22,6 +22,7 @@ from nas.export.source import Overrides, read_subject
 from nas.export.subject import Origin, Subject, make_subject
 from nas.export.verification import verify
 from nas.export.writing import export
+from nas.reference import Reference
 from search_spaces.architecture import parse
 from search_spaces.network_settings import NetworkSettings
 from search_spaces.weights import load_pretrained, read_tensors, write_tensors
@@ -37,7 +38,7 @@ MADE = {
     "onnx": ("same", "net.onnx"),
     "torch": ("same", "net.pt2"),
     "safetensors": ("same", "plain"),
-    "timm": ("same", "timm_net"),
+    "timm": ("tested larger", "timm_net"),
     "torchvision": ("symmetric", "their_net"),
 }
 
@@ -61,7 +62,10 @@ def subjects() -> dict[str, Subject]:
     print(f"weights: seed {SEED}")
     # A file may have any name, and none of it may become code in the module for timm.
     origin = Origin(text='a""" + exit(3) + """test', is_trained=True)
-    return {name: make_subject(network_of(settings), settings, origin=origin) for name, settings in SETTINGS.items()}
+    same = SETTINGS["same"]
+    larger = make_subject(network_of(same), same, origin=origin, reference=Reference(architecture=TINY, test_size=42))
+    made = {name: make_subject(network_of(settings), settings, origin=origin) for name, settings in SETTINGS.items()}
+    return made | {"tested larger": larger}
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +171,8 @@ print(json.dumps({
     "ours": sorted({"search_spaces", "nas", "proxies"} & set(sys.modules)),
     "known": timm.is_model("timm_net"),
     "pretrained": timm.list_pretrained("timm_net"),
+    "sizes": [timm.data.resolve_model_data_config(network, use_test_size=test)["input_size"] for test in (False, True)],
+    "pools": [network.pretrained_cfg["pool_size"], network.pretrained_cfg["test_pool_size"]],
     "logits": logits.tolist(),
     "untrained": bool((timm.create_model("timm_net").conv_stem.weight != network.conv_stem.weight).any()),
     "other": [*other.train()(torch.zeros(2, 3, 64, 64)).shape, other.drop_rate],
@@ -181,6 +187,8 @@ print(json.dumps({
     assert told["ours"] == []
     assert told["known"]
     assert told["pretrained"] == ["timm_net"]
+    assert told["sizes"] == [[1, 35, 35], [1, 42, 42]]
+    assert told["pools"] == [[9, 9], [11, 11]]
     np.testing.assert_allclose(told["logits"], expected(subjects["same"], images), rtol=1e-4, atol=1e-5)
     assert told["untrained"]
     assert told["other"] == [2, 7, 0.3]
@@ -307,7 +315,7 @@ def test_a_network_that_is_mostly_rounding_is_refused() -> None:
         network = settings.build()
     with pytest.raises(ValueError, match="rounding alone moves them by"):
         make_subject(network, settings, origin=Origin(text="a test", is_trained=False))
-    assert read_subject(deep, overrides=Overrides(num_classes=4)).probe.rounding < 1e-4
+    assert read_subject(Reference(architecture=deep), overrides=Overrides(num_classes=4)).probe.rounding < 1e-4
 
 
 @pytest.mark.parametrize("wrong", [torch.nan, torch.inf, 1e-3])

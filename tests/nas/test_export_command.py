@@ -9,15 +9,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
+import families
 import pytest
 import torch
 
 from nas.cli import main
 from nas.export import formats, safetensors_folder, writing
+from nas.export.card import write_card
 from nas.export.formats import BrokenExportError, get_format
 from nas.export.source import Overrides, read_subject
 from nas.export.subject import Subject
 from nas.export.writing import export
+from nas.family.members import StepTimeFigure, dump_family
+from nas.reference import Reference, find_network
+from nas.regularization import Regularization
 from nas.run import Run
 from proxies.complexity import count_macs, count_params
 from search_spaces.architecture import parse
@@ -35,7 +40,7 @@ def nas(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
 
 @pytest.fixture
 def subject() -> Subject:
-    return read_subject(parse(TINY), overrides=Overrides(num_classes=10))
+    return read_subject(Reference(architecture=parse(TINY)), overrides=Overrides(num_classes=10))
 
 
 def test_untrained_weights_are_called_so(
@@ -58,8 +63,8 @@ def test_untrained_weights_are_called_so(
 
 def test_a_seed_names_the_weights_and_leaves_the_generator_alone(subject: Subject) -> None:
     before = torch.get_rng_state()
-    again = read_subject(parse(TINY), overrides=Overrides(num_classes=10))
-    other = read_subject(parse(TINY), overrides=Overrides(num_classes=10), seed=1)
+    again = read_subject(Reference(architecture=parse(TINY)), overrides=Overrides(num_classes=10))
+    other = read_subject(Reference(architecture=parse(TINY)), overrides=Overrides(num_classes=10), seed=1)
     assert torch.equal(torch.get_rng_state(), before)
     assert (again.probe.logits == subject.probe.logits).all()
     assert (other.probe.logits != subject.probe.logits).any()
@@ -134,6 +139,62 @@ def test_a_folder_of_images_is_named_without_its_path(
     assert "secret" not in card
 
 
+def test_a_run_s_best_yaml_says_its_classes_and_channels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    best, out = tmp_path / "best.yaml", tmp_path / "best"
+    best.write_text(f"architecture: {TINY}\ndata: {{num_classes: 7, in_channels: 1}}\n")
+    assert nas(monkeypatch, "export", best, "--format", "safetensors", "--out", out) == 0
+    shapes = {name: tuple(tensor.shape) for name, tensor in read_tensors(out / "model.safetensors")[0].items()}
+    assert shapes["classifier.weight"] == (7, 32)
+    assert shapes["conv_stem.weight"] == (8, 1, 3, 3)
+
+
+def test_a_member_of_a_family_comes_with_its_size_and_all_that_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = families.family_of(families.timed_source(), requests=("s",))
+    measured = StepTimeFigure(seconds=0.01234, relative_error=0.01, verdict="stable")
+    strength = Regularization(image_size=(16, 64), randaugment=(5.0, 17.5), mixup=(0.0, 0.25), dropout=(0.1, 0.35))
+    predicted = StepTimeFigure(seconds=0.011, relative_error=0.05)
+    small = replace(
+        found.members[0],
+        test_size=80, computed_test_size=96, predicted=predicted, measured=measured, regularization=strength,
+    )  # fmt: skip
+    setting = replace(found.setting, num_classes=7, in_channels=1, measured_on="the machine here")
+    (tmp_path / "family.yaml").write_text(dump_family(replace(found, members=(small,), setting=setting)))
+    out = tmp_path / "small"
+    arguments = ("export", f"{tmp_path / 'family.yaml'}:{small.name}", "--format", "safetensors", "--out", out)
+    assert nas(monkeypatch, *arguments) == 0
+    card = (out / "README.md").read_text()
+    for expected in (
+        "(N, 1, 80, 80)",
+        "(N, 7) logits",
+        f"exported for inference at 80 pixels; the architecture's training size is {small.parsed().resolution}",
+        "12.34 ± 0.12 ms, measured (stable): the machine here",
+        f"≈ 11.0 ± 0.6 ms, predicted: {setting.predicted_for}",
+        "80 pixels, capped from 96",
+        f"| parameters | {small.params:,} |",
+        "| image size, pixels | 16 | 64 |",
+        "| RandAugment, magnitude | 5.0 | 17.5 |",
+        "| mixup, α | 0.0 | 0.25 |",
+        "| dropout | 0.1 | 0.35 |",
+        "with 7 classes and 1 image channel.",
+    ):
+        assert expected in card
+    assert nas(monkeypatch, *arguments, "--force", "--resolution", "48") == 0
+    assert "(N, 1, 48, 48)" in (out / "README.md").read_text()
+
+
+def test_published_accuracies_are_said_to_be_of_other_weights(subject: Subject) -> None:
+    known = find_network("efficientnetv2-s")
+    assert known.published is not None
+    assert known.inference_size == 384
+    card = write_card(replace(subject, reference=known), "net", "")
+    assert "**not of the weights here**" in card
+    for line in ("| 83.9 % | 384 | ImageNet-1k alone", "google/automl 25907c2 efficientnetv2/README.md |"):
+        assert line in card
+    assert "Published" not in write_card(subject, "net", "")
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -202,7 +263,7 @@ def test_an_export_is_replaced_only_by_force(subject: Subject, tmp_path: Path) -
     export(subject, form, out)
     (out / "__pycache__").mkdir()
     before = (out / "model.safetensors").read_bytes()
-    other = read_subject(parse(TINY), overrides=Overrides(num_classes=10), seed=1)
+    other = read_subject(Reference(architecture=parse(TINY)), overrides=Overrides(num_classes=10), seed=1)
     with pytest.raises(ValueError, match="exists; --force replaces it"):
         export(other, form, out)
     assert (out / "model.safetensors").read_bytes() == before
