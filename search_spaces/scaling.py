@@ -95,6 +95,8 @@ class LateGrowth:
     """Of a new last stage, with the last one's block, kernel and expansion, and stride 1; 0 adds none."""
     new_stage_width: float = 5 / 3
     """Its base width ÷ the last stage's."""
+    like: Stage | None = None
+    """Whose block, kernel, expansion and squeeze-and-excitation the new stage has; None: the last stage's."""
 
     def __post_init__(self) -> None:
         if min(self.extra_layers, default=0) < 0 or self.new_stage_layers < 0:
@@ -112,7 +114,8 @@ class LateGrowth:
         if self.new_stage_layers:
             last = stages[-1]
             width = round(last.out_channels * self.new_stage_width)
-            stages.append(replace(last, num_repeats=self.new_stage_layers, stride=1, out_channels=width))
+            like = self.like or last
+            stages.append(replace(like, num_repeats=self.new_stage_layers, stride=1, out_channels=width))
         return replace(base, stages=tuple(stages))
 
     def undo(self, grown: Architecture) -> Architecture:

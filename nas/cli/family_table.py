@@ -72,7 +72,7 @@ def _architectures(family: Family) -> Table:
 def _fit(fit: Fit) -> Table:
     table = plain_table()
     table.add_column("α, β, γ")
-    for name in ("A", "S", "P", "reward"):
+    for name in ("A", "S", "P", "MACs", "reward"):
         table.add_column(name, justify="right", no_wrap=True)
     for entry in fit.entries:
         seconds = entry.measured_step_time_s
@@ -81,6 +81,7 @@ def _fit(fit: Fit) -> Table:
             percent(entry.accuracy, entry.accuracy_se),
             milliseconds(seconds) if seconds else f"≈ {milliseconds(entry.predicted_step_time_s)}",
             count(entry.params),
+            count(entry.macs),
             reward_text(entry.reward, entry.reward_se),
         )
     return table

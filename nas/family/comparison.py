@@ -48,7 +48,9 @@ def family_notes(family: Family) -> list[str]:
     ]
     lines = [f"the network counts as {family.stands_at} of {family.ladder}; {_growth(family)}"]
     if grown:
-        lines.append(f"late stages of {', '.join(grown)} gain base layers, and a new last stage")
+        lines.append(
+            f"{', '.join(grown)}: a new last stage, and one base layer more before it (then depths are multiplied)"
+        )
     if capped:
         lines.append(f"the cap of {family.max_size} pixels clips the inference size: {', '.join(capped)}")
     return [*lines, *_fit(family), _costs(family)]

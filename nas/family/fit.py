@@ -1,7 +1,7 @@
 """Fitting α, β and γ: which direction of growth has the best reward, as EfficientNet's authors asked on B0.
 
-All candidates take about as many multiply-adds, or keep one budget. Their parameters are known and their step times
-predicted, so only the few whose costs promise most, and that differ in where they grow, are trained.
+Every direction is followed as far as twice the network's multiply-adds allow, or one budget. Parameters are known and
+step times predicted, so only the few whose costs promise most, and that differ in where they grow, are trained.
 """
 
 import math
@@ -20,6 +20,8 @@ from ..reward import Reward
 from .members import FitEntry
 from .source import CostsOf
 
+_LIKE_MACS = 0.8
+
 Grow = Callable[[Coefficients | None], Architecture | None]
 """From coefficients (None: the ladder) to a larger network, at equal cost; None where there is none."""
 
@@ -36,6 +38,7 @@ class FitCandidate:
     step_time_rse: float
     """Its relative standard error."""
     params: int
+    macs: int
     cost_factor: float
     """What its accuracy will be multiplied by."""
 
@@ -60,9 +63,19 @@ def fit_candidates(grid: Iterable[Coefficients], grow: Grow, costs: CostsOf, rew
             step_time_s=known.step_time_s,
             step_time_rse=known.step_time_rse,
             params=known.params,
+            macs=known.macs,
             cost_factor=reward.cost_factor(step_time_s=known.step_time_s, params=known.params),
         )
     return list(found.values())
+
+
+def of_like_macs(candidates: Sequence[FitCandidate]) -> list[FitCandidate]:
+    """Those that come near the largest in multiply-adds, and the ladder's: whole layers and sizes keep others small.
+
+    A network that has hardly grown is cheap for that alone, which says nothing of its direction.
+    """
+    most = max((candidate.macs for candidate in candidates), default=0)
+    return [each for each in candidates if each.coefficients is None or each.macs >= _LIKE_MACS * most]
 
 
 def choose_survivors(candidates: Sequence[FitCandidate], count: int) -> list[FitCandidate]:
@@ -125,6 +138,7 @@ def rank_survivors(
                 predicted_step_time_s=candidate.step_time_s,
                 measured_step_time_s=measured.median_s if measured else None,
                 params=candidate.params,
+                macs=candidate.macs,
                 reward=accuracy * factor,
                 reward_se=factor * math.hypot(accuracy_se, accuracy * reward.w * step_time_rse),
             )

@@ -18,7 +18,7 @@ from ..search import MakeExecutor, local_executor
 from ..storage import open_study
 from ..trials import read_fit_evaluations
 from .budget import Request
-from .fit import FitCandidate, choose_survivors, chosen_entry, fit_candidates, rank_survivors
+from .fit import FitCandidate, choose_survivors, chosen_entry, fit_candidates, of_like_macs, rank_survivors
 from .fit_loop import FitLoop, FitTraining, OnProgress
 from .members import Fit
 from .plan import Planner
@@ -33,7 +33,7 @@ class FitPlan:
     """What is fitted, and how thoroughly."""
 
     request: Request | None = None
-    """The member whose reward decides, the largest under its budget; None: that of twice the MACs."""
+    """The member whose reward decides, the largest under its budget; None: under twice the MACs."""
     num_survivors: int = 6
     """Directions of growth that are trained, the ladder's among them."""
     num_trainings: int = 2
@@ -71,6 +71,8 @@ def fit_growth(
         planner.costs,
         run.reward(),
     )
+    if plan.request is None:
+        candidates = of_like_macs(candidates)
     survivors = choose_survivors(candidates, plan.num_survivors)
     trainings = [
         FitTraining(architecture=str(each.architecture), train_size=_train_size(each, planner, run), replicate=number)

@@ -1,5 +1,6 @@
 """A family as data: its members with all that is known of them before they are trained, and its file."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -27,6 +28,10 @@ class StepTimeFigure:
     """Standard error ÷ the step time."""
     verdict: Verdict | None = None
     """Of a measurement."""
+
+    def __post_init__(self) -> None:
+        if not (0 < self.seconds < math.inf and 0 <= self.relative_error < math.inf):
+            raise ValueError(f"a step time must be positive and finite, got {self.seconds} ± {self.relative_error}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +64,9 @@ class Member:
 
     def __post_init__(self) -> None:
         parse(self.architecture)
+        for name in ("test_size", "computed_test_size", "params", "macs", "peak_memory_bytes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
 
     @property
     def step_time(self) -> StepTimeFigure | None:
@@ -87,6 +95,8 @@ class FitEntry:
     predicted_step_time_s: float
     measured_step_time_s: float | None
     params: int
+    macs: int
+    """At the training size."""
     reward: float
     reward_se: float
 

@@ -16,10 +16,11 @@ from .budget import Budget, Request
 from .growth import Multipliers, along, compounded
 from .members import Family, Member, Setting, StepTimeFigure
 from .source import CostsOf
-from .start import Start
+from .start import USUAL_RUNG, Start
 
 _PHI_STEP = 0.02
-_PHI_OF_S = 4
+_SIZE_OF_S = {"efficientnet": "b4", "efficientnetv2": "s"}
+"""Members as large as V2-S, against which regularisation is set."""
 _FARTHEST = 8.0
 """Steps above and below the network that are looked at: factors of about 256 in multiply-adds."""
 _NUM_STEPS = round(_FARTHEST / _PHI_STEP)
@@ -77,16 +78,10 @@ class Planner:
         )
 
     def grown(self, request: Request | None) -> Architecture | None:
-        """The network of about twice the multiply-adds, or the largest under a budget; None where there is none.
-
-        Coefficients get there in one step; along a ladder it is a part of one.
-        """
-        if request:
-            sized = self._largest(request.budget)
-        else:
-            phi = 1.0 if self.coefficients else math.log(2) / math.log(self._growth(1.0).cost)
-            sized = self._possible(phi, LateGrowth() if self._late_border < phi else None, None)
-        return sized.architecture if sized else None
+        """The largest network under a budget, or of at most twice the network's MACs; None where there is none."""
+        budget = request.budget if request else Budget(macs=2 * self.costs(self.start.network).macs)
+        sized = self._largest(budget)
+        return sized.architecture if sized and sized.architecture != self.start.network else None
 
     def _choose(self, request: Request) -> _Sized:
         budget, rung = request.budget, self._rung(request)
@@ -127,12 +122,21 @@ class Planner:
         )
 
     def _largest(self, budget: Budget) -> _Sized | None:
-        """The network farthest up that keeps a budget, or the network itself where none above it does."""
-        found, itself = self._farthest(budget), self._itself()
-        is_above = found is not None and found.phi is not None and found.phi > 0
-        if is_above or budget.test_size not in (None, itself.computed_test_size):
-            return found
-        return found if self._excess(itself.architecture, budget) else itself
+        """Of what keeps a budget the most MACs: the farthest scaled network, the network itself, published sizes."""
+        found = [self._farthest(budget)]
+        if budget.test_size in (None, self._itself().computed_test_size):
+            found.append(self._itself())
+        if budget.test_size is None and self.coefficients is None:
+            found += map(self._published, self.start.ladder.knots)
+        keeping = [each for each in found if each and self._excess(each.architecture, budget) is None]
+        return max(keeping, key=lambda each: self.costs(each.architecture).macs, default=None)
+
+    def _published(self, name: str) -> _Sized | None:
+        """The network of a size of the ladder; None where a stage would be too narrow."""
+        try:
+            return self._at_rung(self.start.ladder.rung(name), None)
+        except ValueError:
+            return None
 
     def _farthest(self, budget: Budget) -> _Sized | None:
         """The scaled network farthest up that keeps a budget; one whose late stages grow, where any such does."""
@@ -186,7 +190,8 @@ class Planner:
         size = self.start.network.resolution
         if self.max_size is not None and size > self.max_size:
             raise ValueError(
-                f"a network's own size must be at most the cap of {self.max_size} pixels on its family's, got {size}"
+                f"the network trains at {size} pixels, which must be at most the cap of {self.max_size} on inference "
+                f"sizes; --no-cap lifts it, --ladder efficientnet has none"
             )
 
     def _growth(self, phi: float) -> Multipliers:
@@ -205,7 +210,7 @@ class Planner:
             held, most = costs.peak_memory_bytes / 2**30, budget.memory / 2**30
             return f"{held:.3g} GiB in a training step, the budget is {most:.3g} GiB"
         if budget.step_time is not None:
-            ratio = self._seconds(architecture) / self._seconds(self.start.network)
+            ratio = self._seconds(architecture) / self._seconds(self._of_rung(USUAL_RUNG[self.start.ladder.name]))
             if ratio > budget.step_time:
                 return f"{ratio:.3g} × the step time, the budget is {budget.step_time:g} ×"
         return None
@@ -218,7 +223,7 @@ class Planner:
 
     def _member(self, name: str, sized: _Sized) -> Member:
         architecture = sized.architecture
-        costs, reference = self.costs(architecture), self._of_size_s()
+        costs, reference = self.costs(architecture), self._of_rung(_SIZE_OF_S[self.start.ladder.name])
         predicted = None
         if costs.step_time_s is not None:
             predicted = StepTimeFigure(seconds=costs.step_time_s, relative_error=costs.step_time_rse)
@@ -240,10 +245,7 @@ class Planner:
             ),
         )
 
-    def _of_size_s(self) -> Architecture:
-        """The family's network as large as V2-S, or EfficientNet-B4, against which regularisation is set."""
-        start = self.start
-        if start.rung.phi == _PHI_OF_S:
-            return start.network
-        rung = next(rung for rung in start.ladder.rungs if rung.phi == _PHI_OF_S)
-        return start.at_rung(rung, self.max_size)[0]
+    def _of_rung(self, name: str) -> Architecture:
+        """The family's own network of a size."""
+        rung = self.start.ladder.rung(name)
+        return self.start.network if rung == self.start.rung else self.start.at_rung(rung, self.max_size)[0]

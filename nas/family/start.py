@@ -54,12 +54,15 @@ class Start:
         Raises:
             ValueError: If a stage would be too narrow, or the size too small.
         """
+        by = self._to(rung)
         if not self.is_on_ladder:
-            return self.scaled(self._to(rung), late_growth=rung.late_growth, max_size=max_size)
-        resolution, test_size = rung.sizes(max_size)[0], rung.test_size
-        if not self._has_published_size:
-            resolution, test_size = self.sizes(self._to(rung), max_size)
-        return self.ladder.scaled(self.base, rung, resolution=resolution), test_size
+            return self.scaled(by, late_growth=rung.late_growth, max_size=max_size)
+        resolution, test_size = self.sizes(by, max_size)
+        if self._has_published_size:
+            resolution, test_size = rung.sizes(max_size)[0], rung.test_size
+            resolution = self._not_shrunk(resolution, test_size, by, max_size)
+        like_ours = replace(rung, late_growth=self._like_ours(rung.late_growth))
+        return self.ladder.scaled(self.base, like_ours, resolution=resolution), test_size
 
     def scaled(
         self, by: Multipliers, *, late_growth: LateGrowth | None, max_size: int | None, test_size: int | None = None
@@ -85,7 +88,7 @@ class Start:
             resolution=resolution,
             stem=self._stem,
             head=self.rung.head if self.is_on_ladder else "kept",
-            late_growth=late_growth,
+            late_growth=self._like_ours(late_growth),
             keep_nine_tenths=self.ladder.keep_nine_tenths,
         )
         return architecture, computed
@@ -93,7 +96,18 @@ class Start:
     def sizes(self, by: Multipliers, max_size: int | None) -> tuple[int, int]:
         """Training size under the cap, and test size before it."""
         computed = round_size(self.test_size * by.size)
-        return train_size_for(cap_resolution(computed, max_size), self.ladder.train_share), computed
+        resolution = train_size_for(cap_resolution(computed, max_size), self.ladder.train_share)
+        return self._not_shrunk(resolution, computed, by, max_size), computed
+
+    def _not_shrunk(self, resolution: int, test_size: int, by: Multipliers, max_size: int | None) -> int:
+        """A training size that the cap makes no smaller than the network's own, where the member is to be larger."""
+        is_capped = cap_resolution(test_size, max_size) < test_size
+        return max(resolution, self.network.resolution) if is_capped and by.size >= 1 else resolution
+
+    def _like_ours(self, late_growth: LateGrowth | None) -> LateGrowth | None:
+        """A new last stage is what the network has in that place, where it has grown one itself."""
+        has_grown = self.is_on_ladder and self.rung.late_growth is not None
+        return replace(late_growth, like=self.network.stages[-1]) if late_growth and has_grown else late_growth
 
     def _to(self, rung: Rung) -> Multipliers:
         return Multipliers(

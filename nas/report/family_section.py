@@ -137,13 +137,14 @@ def _fit(family: Family) -> list[Markup]:
             milliseconds(entry.predicted_step_time_s),
             milliseconds(entry.measured_step_time_s) if entry.measured_step_time_s else _NONE,
             count(entry.params),
+            count(entry.macs),
             reward_text(entry.reward, entry.reward_se),
             element("code", breakable(entry.architecture)),
         ]
         for entry in fit.entries
     ]
-    headers = ["α, β, γ", "A", "predicted S", "measured S", "P", "reward", "network"]
-    return [element("h3", "Directions of growth that were trained"), table(headers, rows, numeric=range(1, 6))]
+    headers = ["α, β, γ", "A", "predicted S", "measured S", "P", "MACs", "reward", "network"]
+    return [element("h3", "Directions of growth that were trained"), table(headers, rows, numeric=range(1, 7))]
 
 
 def _text(member: Member) -> Markup:

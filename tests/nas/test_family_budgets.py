@@ -1,6 +1,5 @@
 """Members under budgets: every budget is kept, the next step up keeps it no longer, and what is impossible is said."""
 
-import math
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +13,9 @@ from nas.family.budget import Budget, Request, parse_request
 from nas.family.members import Member
 from nas.family.plan import Planner, StepTimesUnknownError
 from nas.family.source import source_of_table
+from proxies.complexity import count_macs
 from proxies.costs import Costs
+from search_spaces import catalog
 from search_spaces.architecture import Architecture, parse
 from search_spaces.scaling import Coefficients, LateGrowth
 
@@ -237,13 +238,31 @@ def test_growth_for_a_fit_is_that_of_the_member(planner: Planner, text: str) -> 
     assert planner.grown(parse_request("x:params=1k")) is None, "no network keeps it"
 
 
-def test_growth_for_a_fit_costs_the_same_along_the_ladder_as_by_coefficients(planner: Planner) -> None:
-    """Twice the MACs: a step of coefficients, but a part of the step from S to M, which multiplies them by 2.49."""
-    step = math.log(2) / math.log(2.2 / 1.8 * (1.6 / 1.4) ** 2 * (480 / 384) ** 2)
-    assert planner.grown(None) == planner._at(step, LateGrowth(), None).architecture
-    coefficients = Coefficients(alpha=1.2, beta=1.1, gamma=1.15)
-    fitted = replace(planner, coefficients=coefficients)
-    assert fitted.grown(None) == fitted._at(1.0, LateGrowth(), None).architecture
+@pytest.mark.parametrize(
+    ("network", "ladder"),
+    [
+        ("efficientnetv2-s", "efficientnetv2"),
+        ("efficientnetv2-b0", "efficientnetv2"),
+        ("efficientnet-b0", "efficientnet"),
+    ],
+)
+def test_growth_for_a_fit_costs_the_same_along_the_ladder_as_by_coefficients(network: str, ladder: str) -> None:
+    """Twice the network's MACs at most, counted, and as near as whole layers, channels and sizes allow."""
+    start = catalog.get(network).architecture
+    ratios = []
+    for growth in (None, Coefficients(alpha=1.2, beta=1.1, gamma=1.15), Coefficients(alpha=1.0, beta=1.4, gamma=1.0)):
+        grown = families.planner_of(families.small_source(start), ladder, coefficients=growth).grown(None)
+        assert grown is not None
+        ratios.append(count_macs(grown, num_classes=10) / count_macs(start, num_classes=10))
+    assert 1.6 < min(ratios) <= max(ratios) <= 2.0, ratios
+
+
+def test_a_network_that_cannot_grow_within_twice_its_macs_is_no_candidate() -> None:
+    """Width grows from 8 channels to 16, which is four times the MACs of most layers."""
+    network = parse("stem8-ir_r1_k3_s1_e6_c8_se0.25-head8@32")
+    width_alone = Coefficients(alpha=1, beta=1.4, gamma=1)
+    wider = families.planner_of(families.small_source(network), "efficientnet", coefficients=width_alone)
+    assert wider.grown(None) is None
 
 
 @pytest.mark.parametrize(
@@ -322,3 +341,23 @@ def test_unknown_blocks_are_told_in_one_line() -> None:
     source = source_of_table(families.TINY, table)
     with pytest.raises(ValueError, match=r"must hold blocks of every kind"):
         planned("m", families.planner_of(source))
+
+
+def test_a_published_size_that_keeps_the_budget_is_taken_where_it_is_the_largest() -> None:
+    planner = families.planner_of(families.small_source(families.S))
+    found = planned("m:macs=15.8G", planner)
+    assert found.architecture == str(catalog.get("efficientnetv2-m").architecture)
+
+
+def test_under_a_low_cap_larger_members_train_at_no_smaller_size() -> None:
+    family = families.family_of(families.small_source(families.S), cap=320)
+    assert [member.parsed().resolution for member in family.members] == [300, 300, 300]
+    assert [member.test_size for member in family.members] == [320, 320, 320]
+
+
+def test_a_network_of_m_keeps_the_last_stage_it_has_grown() -> None:
+    """Its seventh stage was searched: L's is that one, wider and deeper, not a copy of the sixth."""
+    text = str(catalog.get("efficientnetv2-m").architecture).replace("ir_r5_k3_s1_e6_c512", "ir_r5_k5_s1_e4_c512")
+    found = families.planner_of(families.small_source(parse(text)))
+    last = planned("l", found).parsed().stages[-1]
+    assert (last.kernel_size, last.expand_ratio, last.num_repeats, last.out_channels) == (5, 4, 7, 640)

@@ -35,6 +35,7 @@ def family() -> Family:
         predicted_step_time_s=0.02,
         measured_step_time_s=None,
         params=1000,
+        macs=10_000,
         reward=0.91,
         reward_se=0.01,
     )

@@ -62,6 +62,7 @@ def candidate(growth: Growth, width: int, factor: float = 0.9, rse: float = 0.0)
         step_time_s=0.2,
         step_time_rse=rse,
         params=100_000,
+        macs=1_000_000,
         cost_factor=factor,
     )
 
@@ -181,6 +182,7 @@ def entry(growth: Growth, reward: float, error: float = 0.01) -> FitEntry:
         predicted_step_time_s=0.1,
         measured_step_time_s=None,
         params=1,
+        macs=1,
         reward=reward,
         reward_se=error,
     )
@@ -337,12 +339,12 @@ def fitted(run: Run, trainings: Trainings, **plan: Any) -> tuple[Growth, Fit]:
 
 def test_a_fit_trains_each_survivor_as_often_as_planned(run: Run) -> None:
     trainings = Trainings()
-    chosen, fit = fitted(run, trainings, num_survivors=4, num_trainings=3)
+    chosen, fit = fitted(run, trainings, num_survivors=3, num_trainings=3)
     asked = [work.architecture for work in trainings.works]
-    assert len(set(asked)) == 4
+    assert len(set(asked)) == 3
     assert all(asked.count(text) == 3 for text in asked)
-    assert [entry.num_trainings for entry in fit.entries] == [3] * 4
-    assert fit.num_candidates > 4
+    assert [entry.num_trainings for entry in fit.entries] == [3] * 3
+    assert fit.num_candidates >= 3
     assert [entry.reward for entry in fit.entries] == sorted((entry.reward for entry in fit.entries), reverse=True)
     assert any(entry.coefficients is None for entry in fit.entries)
     assert fit.is_decided == (chosen is not None)

@@ -47,6 +47,7 @@ def timed() -> Family:
         predicted_step_time_s=0.02,
         measured_step_time_s=None,
         params=1000,
+        macs=10_000,
         reward=0.9123,
         reward_se=0.01,
     )
@@ -92,7 +93,7 @@ def test_costs_stages_and_settings_are_told(published: Family, page: Page) -> No
         "6 × 128", "14 × 176", "19 × 224", "5 × 512", "7 × 640",  # layers × channels
         "480 (computed: 608)", "128 → 300", "128 → 384", "5 → 25", "0 → 0.4", "0.1 → 0.5",
         "The cap of 480 pixels clips the inference size: l 608 → 480.",
-        "Late stages of m, l gain base layers, and a new last stage.",
+        "M, l: a new last stage, and one base layer more before it (then depths are multiplied).",
         "MBConv6 k3", "Fused-MBConv4 k3",
     ):  # fmt: skip
         assert expected in page.text

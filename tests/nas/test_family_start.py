@@ -182,7 +182,7 @@ def test_v2_s_is_the_largest_within_its_own_parameters() -> None:
 
 
 def test_a_size_above_the_cap_is_no_start() -> None:
-    with pytest.raises(ValueError, match=r"own size must be at most the cap of 480 pixels on its family's, got 600$"):
+    with pytest.raises(ValueError, match=r"trains at 600 pixels, which must be at most the cap of 480 on"):
         family(catalog.get("efficientnet-b7").architecture)
     assert family(catalog.get("efficientnet-b7").architecture, "s", cap=None).members[0].test_size >= 600
 

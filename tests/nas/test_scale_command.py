@@ -186,7 +186,7 @@ MISTAKES = [
     ([TINY, "--member", "x:macs=1G,test-size=8"], "x: no network of this family can be built"),
     ([TINY, "--member", "m:test-size=512"], "m: test size must be at most the cap of 480 pixels, got 512"),
     (["stem8-ir_r1_k3_s2_e4_c8-head16@32", "--member", "b0"], "b0: stage 1 must keep at least 8 channels, got 8 ×"),
-    (["efficientnet-b7"], "own size must be at most the cap of 480 pixels"),
+    (["efficientnet-b7"], "trains at 600 pixels, which must be at most the cap of 480"),
     ([TINY, "--ladder", "resnet"], "--ladder must be one of efficientnet, efficientnetv2, got 'resnet'"),
     ([TINY, "--no-cap", "--max-size", "400"], "--no-cap and --max-size exclude each other"),
     ([TINY, "--max-size", "0"], "Invalid value for '--max-size'"),
@@ -218,7 +218,7 @@ def test_mistakes_with_run_directories(
     assert nas(monkeypatch, "scale", run_path, "--fit", "--coefficients", "1.2,1.1,1.15") == 2
     require_one_line(capsys, "--fit finds the coefficients, so --coefficients is not for it")
     assert nas(monkeypatch, "scale", run_path, "--table", "table.json") == 2
-    require_one_line(capsys, "a run directory has step-time tables of its own, so --table is not for it")
+    require_one_line(capsys, "a run directory has its own, so --table must not be given")
     assert nas(monkeypatch, "scale", tmp_path / "here") == 2
     require_one_line(capsys, "not a run directory")
     measured = tmp_path / "measured"
