@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -36,6 +36,20 @@ class LayerSettings:
     """Where it was read, as the end of "taken from …"."""
     doubt: str = ""
     """Why something cannot be told, where there is more to say than that."""
+    traits: tuple[str, ...] | None = None
+    """What else the source computes that its tensors do not show, for `unlike` to compare."""
+
+    def unlike(self, network: nn.Module) -> str:
+        """How the source is another network than one with tensors of its names and shapes; "" where it is not known."""
+        if self.traits is None:
+            return ""
+        ours = _traits(network)
+        differing = [(self.told_by, trait) for trait in self.traits if trait not in ours]
+        differing += [("the architecture", trait) for trait in ours if trait not in self.traits]
+        if not differing:
+            return ""
+        whose, trait = differing[0]
+        return f"the layers are those of {self.told_by}, which is another network: {whose} alone has {trait}"
 
 
 def read_layers(network: nn.Module, told_by: str = "the layers of the network") -> LayerSettings:
@@ -63,6 +77,7 @@ def named_in_timm(path: Path, texts: Mapping[str, str], tensors: Mapping[str, Te
         padding=_single({each.padding for each in found}),
         norm_eps=_single({each.norm_eps for each in found}),
         act=_single({each.act for each in found}),
+        traits=_single({each.traits for each in found}),
         told_by=names,
         doubt=f"names {names}, which differ" if len(found) > 1 else "",
     )
@@ -114,7 +129,20 @@ def _of_timm(name: str, tensors: Mapping[str, Tensor]) -> LayerSettings | None:
     with torch.device("meta"):
         network = timm.create_model(name, pretrained=False)
     shapes = _body_shapes(network.state_dict())
-    return read_layers(network, f"timm's {name}") if shapes == _body_shapes(tensors) else None
+    if shapes != _body_shapes(tensors):
+        return None
+    return replace(read_layers(network, f"timm's {name}"), traits=_traits(network))
+
+
+def _traits(network: nn.Module) -> tuple[str, ...]:
+    """Strides, dilations and blocks without a residual, by the names of timm's layers."""
+    found = []
+    for name, layer in network.named_modules():
+        if isinstance(layer, nn.Conv2d):
+            found += [f"stride {layer.stride[0]} in {name}"] * (layer.stride[0] > 1)
+            found += [f"dilation {layer.dilation[0]} in {name}"] * (layer.dilation[0] > 1)
+        found += [f"no residual in {name}"] * (getattr(layer, "has_skip", True) is False)
+    return tuple(found)
 
 
 def _body_shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

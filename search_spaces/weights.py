@@ -59,8 +59,9 @@ def load_pretrained(
     Tensors are matched by timm's names (they are ours) or torchvision's, behind any prefix; others by their order and
     shape. Padding, epsilon and activation come from the source: from the layers of a network in memory, from the
     header of a file that this package wrote, from the timm network that a checkpoint, a ``config.json`` beside it or
-    its path names, from torchvision's own networks. A network in memory is run beside the built one, and other logits
-    do not fit: the same tensors may stand for another network. No file can run code.
+    its path names, from torchvision's own networks. The same tensors may stand for another network, so a network in
+    memory is run beside the built one, and a timm network that is named must have its strides and residuals. No file
+    can run code.
 
     Args:
         architecture: What to build.
@@ -74,14 +75,14 @@ def load_pretrained(
 
     Raises:
         ValueError: If the file cannot be read, its weights do not fit or are not finite, padding or epsilon is unknown,
-            or a network in memory computes something else; one line.
+            or the network in memory or the timm network named computes something else; one line.
     """
     weights = read_source(architecture, source)
     asked = _Asked(num_classes=num_classes, in_channels=in_channels, padding=padding, norm_eps=norm_eps, act=act)
     settings = _settings(architecture, weights, asked)
     network = settings.build()
     fit = _fit(weights, settings, network)
-    misfits = _misfits(architecture, weights, fit) or _other_logits(weights, settings, asked)
+    misfits = _misfits(settings, weights, fit, network) or _other_logits(weights, settings, asked)
     if misfits and not (allow_partial and fit.tensors):
         hint = "; allow_partial=True takes what fits" if fit.tensors else ""
         raise ValueError(f"weights must fit the architecture, but of {weights.label} {'; '.join(misfits)}{hint}")
@@ -125,11 +126,14 @@ def _fit(weights: Weights, settings: NetworkSettings, network: nn.Module) -> Fit
     return fit_tensors(tensors, network.state_dict(), ready=() if keeps_classifier else CLASSIFIER)
 
 
-def _misfits(architecture: Architecture, weights: Weights, fit: Fit) -> list[str]:
+def _misfits(settings: NetworkSettings, weights: Weights, fit: Fit, network: nn.Module) -> list[str]:
     misfits = [] if fit.is_whole else [str(fit)]
     # Strides and the like leave no trace in shapes, so a file that says what it is must say the same.
-    if weights.architecture and not same_network(weights.architecture, architecture):
+    if weights.architecture and not same_network(weights.architecture, settings.architecture):
         misfits.append(f"the architecture is {weights.architecture}")
+    # Where tensors differ, so do layers, and the tensors say it.
+    if fit.is_whole and (difference := weights.told.unlike(network)):
+        misfits.append(difference)
     return misfits
 
 

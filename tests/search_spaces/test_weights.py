@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +215,38 @@ def test_timms_trainer_names_its_network(b0: nn.Module, tmp_path: Path) -> None:
 def test_tags_of_trainings_are_no_part_of_timms_names(b0: nn.Module, tmp_path: Path, name: str) -> None:
     path = saved(tmp_path / name, b0.state_dict())
     assert load_pretrained(architecture("efficientnet-b0"), path).settings.norm_eps == 1e-5
+
+
+@pytest.mark.parametrize("explicit", [{}, {"padding": "same", "norm_eps": 1e-3}])
+def test_a_named_network_with_other_strides_is_refused(tmp_path: Path, explicit: dict[str, Any]) -> None:
+    """B0 whose stage 6 keeps the size has every tensor of B0, and other logits."""
+    theirs = timm.create_model("tf_efficientnet_b0")
+    path = saved(tmp_path / "tf_efficientnet_b0.in1k" / "model.pt", theirs.state_dict())
+    b0 = architecture("efficientnet-b0")
+    flat = replace(b0, stages=(*b0.stages[:5], replace(b0.stages[5], stride=1), *b0.stages[6:]))
+    message = "timm's tf_efficientnet_b0 alone has stride 2 in blocks.5.0.conv_dw"
+    with pytest.raises(ValueError, match=rf"^weights must fit .*{message}; allow_partial=True"):
+        load_pretrained(flat, path, **explicit)
+    loaded = load_pretrained(flat, path, allow_partial=True, **explicit)
+    assert message in loaded.notes[-1]
+    assert torch.equal(loaded.network.state_dict()["conv_head.weight"], theirs.state_dict()["conv_head.weight"])
+    assert load_pretrained(b0, path, **explicit).settings.padding == "same"
+
+
+def test_a_named_network_without_a_residual_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """timm's definitions can say so (``noskip``), and no tensor tells."""
+    theirs = timm.create_model("efficientnet_b0")
+    path = saved(tmp_path / "efficientnet_b0.pt", theirs.state_dict())
+    create = timm.create_model
+
+    def without_residual(*arguments: Any, **options: Any) -> nn.Module:
+        network: Any = create(*arguments, **options)
+        network.blocks[1][1].has_skip = False
+        return network
+
+    monkeypatch.setattr(timm, "create_model", without_residual)
+    with pytest.raises(ValueError, match=r"timm's efficientnet_b0 alone has no residual in blocks\.1\.1"):
+        load_pretrained(architecture("efficientnet-b0"), path)
 
 
 def test_names_that_contradict_each_other_are_refused(b0: nn.Module, tmp_path: Path) -> None:
