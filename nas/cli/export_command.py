@@ -59,11 +59,12 @@ def export(
 
     What is written is read back and its logits compared; if they differ, nothing is left, and the exit code is 1.
     """
-    from ..export.formats import BrokenExportError, get_format
+    from ..export.formats import BrokenExportError, get_format, require_name
 
     with usage_errors():
+        # torch is imported once the format and the name of the file are known to be right.
+        require_name(format_name, out)
         form = get_format(format_name)
-        # torch is imported once the format is known to exist.
         from ..export.source import Overrides, read_subject
         from ..export.writing import export as write
         from ..export.writing import require_place

@@ -26,6 +26,9 @@ _HOMES = {
     "torchvision": "torchvision_folder",
 }
 FORMAT_NAMES = tuple(_HOMES)
+_SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
+"""Of the formats that are one file; the others are folders."""
+_NO_FOLDERS = (".safetensors", ".pt", ".pth", ".pt2", ".onnx", ".py", ".md")
 
 
 class BrokenExportError(Exception):
@@ -37,20 +40,23 @@ class Format:
     """How networks are written in one format, and read as somebody reads them who has never heard of us."""
 
     name: str
-    suffix: str | None
-    """Of the file's name; None where the export is a folder."""
     files: tuple[str, ...] = ()
     """What the folder holds."""
     needs: tuple[str, ...] = ()
     """Packages of the extra `export`."""
     require: Callable[[NetworkSettings, Path], None]
-    """Raises a ValueError if the format cannot hold the network, or the path cannot name it."""
+    """Raises a ValueError if the format cannot hold the network, or the path, whose suffix is right, cannot name it."""
     write: Callable[["Subject", Path], None]
     """Writes the file, or makes the folder."""
     read_metadata: Callable[[Path], Mapping[str, str]]
     """The texts of `Subject.metadata`; empty in somebody else's file; `BrokenExportError` where it is damaged."""
     run: Callable[[Path, Sequence["Tensor"]], list["Tensor"]]
     """The logits of batches of images (N, C, H, W)."""
+
+    @property
+    def is_file(self) -> bool:
+        """Else it is a folder."""
+        return self.name in _SUFFIXES
 
 
 def get_format(name: str) -> Format:
@@ -59,13 +65,34 @@ def get_format(name: str) -> Format:
     Raises:
         ValueError: If there is none of this name, or a package that it needs is missing.
     """
-    if name not in _HOMES:
-        raise ValueError(f"no export format {name!r}; {did_you_mean(name, FORMAT_NAMES)}")
+    _require_known(name)
     found: Format = importlib.import_module(f".{_HOMES[name]}", __package__).FORMAT
     missing = [package for package in found.needs if importlib.util.find_spec(package) is None]
     if missing:
         raise ValueError(f"the format {name} needs {', '.join(missing)}: pip install 'training-aware-nas[export]'")
     return found
+
+
+def require_name(name: str, path: Path) -> None:
+    """Make sure, before anything heavy is imported, that a format exists and a path looks like an export of it.
+
+    Raises:
+        ValueError: If not.
+    """
+    _require_known(name)
+    suffix = _SUFFIXES.get(name)
+    if suffix is not None and path.suffix != suffix:
+        raise ValueError(f"a file of the format {name} must end in {suffix}, got {path.name}")
+    if suffix is None and path.suffix in _NO_FOLDERS:
+        raise ValueError(
+            f"the format {name} is written as a folder (weights and model card), so --out must name one, e.g. "
+            f"{path.with_suffix('')}, got {path}"
+        )
+
+
+def _require_known(name: str) -> None:
+    if name not in _HOMES:
+        raise ValueError(f"no export format {name!r}; {did_you_mean(name, FORMAT_NAMES)}")
 
 
 def accept_any(settings: NetworkSettings, path: Path) -> None:
@@ -80,13 +107,13 @@ def format_of(path: Path) -> Format:
         BrokenExportError: If it is damaged.
     """
     if path.is_file():
-        names = {".onnx": "onnx", ".pt2": "torch"}
-        if path.suffix in names:
-            return get_format(names[path.suffix])
+        for name, suffix in _SUFFIXES.items():
+            if path.suffix == suffix:
+                return get_format(name)
     elif (path / WEIGHTS_FILE).is_file():
-        name = get_format("safetensors").read_metadata(path).get("export_format")
-        if name is not None:
-            return get_format(name)
+        written = get_format("safetensors").read_metadata(path).get("export_format")
+        if written is not None:
+            return get_format(written)
     elif not path.exists():
         raise ValueError(f"no such export: {path}")
     raise ValueError(f"an export is a file ending in .onnx or .pt2, or the folder that was written, got {path}")

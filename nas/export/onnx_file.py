@@ -30,8 +30,6 @@ logits = session.run(None, {{"images": images}})[0]  # images: float32 array of 
 
 
 def _require(settings: NetworkSettings, path: Path) -> None:
-    if path.suffix != ".onnx":
-        raise ValueError(f"the name of an ONNX file must end in .onnx, got {path.name}")
     params = count_params(settings.architecture, settings.num_classes, settings.in_channels)
     if params > _MAX_PARAMS:
         raise ValueError(f"an ONNX file holds at most {_MAX_PARAMS:,} parameters (2 GiB), got {params:,}")
@@ -90,7 +88,6 @@ def _run(path: Path, batches: Sequence[Tensor]) -> list[Tensor]:
 
 FORMAT = Format(
     name="onnx",
-    suffix=".onnx",
     needs=("onnx", "onnxruntime", "onnxscript"),
     require=_require,
     write=_write,

@@ -12,26 +12,13 @@ from search_spaces.network_settings import NetworkSettings
 from search_spaces.weights import load_pretrained, write_tensors
 
 from .card import write_card
-from .formats import CARD_FILE, WEIGHTS_FILE, BrokenExportError, Format
+from .formats import CARD_FILE, WEIGHTS_FILE, BrokenExportError, Format, accept_any
 from .subject import Subject
 
 _USAGE = """
 from search_spaces import load_pretrained, parse
 network = load_pretrained(parse("{architecture}"), "{name}/model.safetensors").network.eval()
 """
-
-
-def require_folder(settings: NetworkSettings, path: Path) -> None:
-    """A folder's name must not look like a file's.
-
-    Raises:
-        ValueError: If it does.
-    """
-    if path.suffix in (".safetensors", ".pt", ".pth", ".pt2", ".onnx", ".py", ".md"):
-        raise ValueError(
-            f"this format is written as a folder (weights and model card), so --out must name one, e.g. "
-            f"{path.with_suffix('')}, got {path}"
-        )
 
 
 def _write(subject: Subject, path: Path) -> None:
@@ -75,9 +62,8 @@ def _run(path: Path, batches: Sequence[Tensor]) -> list[Tensor]:
 
 FORMAT = Format(
     name="safetensors",
-    suffix=None,
     files=(WEIGHTS_FILE, CARD_FILE),
-    require=require_folder,
+    require=accept_any,
     write=_write,
     read_metadata=read_header,
     run=_run,

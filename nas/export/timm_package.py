@@ -19,10 +19,12 @@ from search_spaces.weights import write_tensors
 
 from .card import write_card
 from .formats import CARD_FILE, WEIGHTS_FILE, Format
-from .safetensors_folder import read_header, require_folder
+from .safetensors_folder import read_header
 from .subject import Subject
 
 _MODULE_FILE = "__init__.py"
+_NAME = "timm_name"
+"""Under it the metadata have the model's name: a folder that was renamed is a module of which timm knows another."""
 _USAGE = """
 import {name}  # the folder that holds {name}/ must be on Python's path
 import timm
@@ -108,21 +110,27 @@ with torch.inference_mode():
 
 def _require(settings: NetworkSettings, path: Path) -> None:
     """The folder's name becomes a module's and a model's."""
-    require_folder(settings, path)
     name = path.name
     if not name.isidentifier() or keyword.iskeyword(name):
         raise ValueError(f"the folder's name becomes a Python module's, so it must be an identifier, got {name!r}")
     if timm.is_model(name):
         raise ValueError(f"the folder's name becomes the model's in timm, which has one of that name: {name!r}")
-    found = importlib.util.find_spec(name)
-    if found is not None and found.origin != str(path.absolute() / _MODULE_FILE):
+    if _is_taken(name, path):
         raise ValueError(f"the folder's name becomes a Python module's, and there is one of that name: {name!r}")
+
+
+def _is_taken(name: str, path: Path) -> bool:
+    try:
+        found = importlib.util.find_spec(name)
+    except ValueError:  # A module that nobody could find by its name is there all the same, as `__main__` is.
+        return True
+    return found is not None and found.origin != str(path.absolute() / _MODULE_FILE)
 
 
 def _write(subject: Subject, path: Path) -> None:
     path.mkdir()
     (path / _MODULE_FILE).write_text(_module(subject, path.name), encoding="utf-8")
-    write_tensors(path / WEIGHTS_FILE, subject.network.state_dict(), subject.metadata("timm"))
+    write_tensors(path / WEIGHTS_FILE, subject.network.state_dict(), subject.metadata("timm") | {_NAME: path.name})
     card = write_card(subject, path.name, _USAGE.format(name=path.name))
     (path / CARD_FILE).write_text(card, encoding="utf-8")
 
@@ -159,10 +167,14 @@ def _module(subject: Subject, name: str) -> str:
 
 def _run(path: Path, batches: Sequence[Tensor]) -> list[Tensor]:
     """In a fresh interpreter, in which nothing of ours is imported."""
+    path = path.resolve()
+    name = read_header(path).get(_NAME, path.name)
+    if path.name != name:
+        raise ValueError(f"the folder must be called {name}, as the model in it is, got {path.name}")
     with tempfile.TemporaryDirectory() as folder:
         images, logits = Path(folder) / "images.safetensors", Path(folder) / "logits.safetensors"
         save_file({str(place): batch.clone() for place, batch in enumerate(batches)}, images)
-        arguments = [str(path.absolute().parent), path.name, str(images), str(logits)]
+        arguments = [str(path.parent), name, str(images), str(logits)]
         # -P: nothing from the folder we are in; -B: no __pycache__ among what was exported.
         done = subprocess.run(
             [sys.executable, "-P", "-B", "-c", _SCRIPT, *arguments],
@@ -177,7 +189,6 @@ def _run(path: Path, batches: Sequence[Tensor]) -> list[Tensor]:
 
 FORMAT = Format(
     name="timm",
-    suffix=None,
     files=(_MODULE_FILE, WEIGHTS_FILE, CARD_FILE),
     require=_require,
     write=_write,

@@ -10,10 +10,8 @@ import torch
 from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
-from search_spaces.network_settings import NetworkSettings
-
 from .card import write_card
-from .formats import CARD_FILE, BrokenExportError, Format
+from .formats import CARD_FILE, BrokenExportError, Format, accept_any
 from .subject import Subject
 
 ANY_BATCH = ({0: Dim("batch", min=1)},)
@@ -35,11 +33,6 @@ def trace(subject: Subject) -> ExportedProgram:
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)
     return program
-
-
-def _require(settings: NetworkSettings, path: Path) -> None:
-    if path.suffix != ".pt2":
-        raise ValueError(f"the name of a torch.export program must end in .pt2, got {path.name}")
 
 
 def _write(subject: Subject, path: Path) -> None:
@@ -72,4 +65,4 @@ def _run(path: Path, batches: Sequence[Tensor]) -> list[Tensor]:
         return [network(images) for images in batches]
 
 
-FORMAT = Format(name="torch", suffix=".pt2", require=_require, write=_write, read_metadata=_read_metadata, run=_run)
+FORMAT = Format(name="torch", require=accept_any, write=_write, read_metadata=_read_metadata, run=_run)

@@ -13,7 +13,7 @@ from search_spaces.weights import read_tensors, write_tensors
 
 from .card import write_card
 from .formats import CARD_FILE, WEIGHTS_FILE, Format
-from .safetensors_folder import read_header, require_folder, settings_of
+from .safetensors_folder import read_header, settings_of
 from .subject import Subject
 
 _USAGE = """
@@ -38,7 +38,6 @@ network.eval()
 
 
 def _require(settings: NetworkSettings, path: Path) -> None:
-    require_folder(settings, path)
     require_torchvision(settings)
 
 
@@ -82,7 +81,6 @@ def _run(path: Path, batches: Sequence[Tensor]) -> list[Tensor]:
 
 FORMAT = Format(
     name="torchvision",
-    suffix=None,
     files=(WEIGHTS_FILE, CARD_FILE),
     require=_require,
     write=_write,

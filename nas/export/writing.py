@@ -6,7 +6,7 @@ from pathlib import Path
 
 from search_spaces.network_settings import NetworkSettings
 
-from .formats import Format
+from .formats import Format, require_name
 from .probe import Comparison
 from .subject import Subject
 from .verification import compare, require_equal
@@ -18,13 +18,14 @@ def require_place(form: Format, settings: NetworkSettings, path: Path, *, force:
     Raises:
         ValueError: If the format cannot hold the network, the folder is missing, or something else is there.
     """
+    require_name(form.name, path)
     form.require(settings, path)
     parent = path.absolute().parent
     if not parent.is_dir():
         raise ValueError(f"no such folder: {parent}")
     if not path.exists():
         return
-    if path.is_dir() == (form.suffix is not None):
+    if path.is_dir() == form.is_file:
         raise ValueError(f"{path} is a {'folder' if path.is_dir() else 'file'}, which is not what {form.name} writes")
     strangers = _strangers(form, path)
     if strangers:

@@ -264,6 +264,18 @@ def test_a_damaged_file_is_noticed(exports: dict[str, Path], name: str, share: f
         verify(copy)
 
 
+def test_a_renamed_timm_folder_says_its_name(
+    exports: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy, restored = tmp_path / "better_name", tmp_path / "timm_net"
+    subprocess.run(["cp", "-r", exports["timm"], copy], check=True)
+    with pytest.raises(BrokenExportError, match=r"the folder must be called timm_net, .* got better_name$"):
+        verify(copy)
+    copy.rename(restored)
+    monkeypatch.chdir(restored)
+    assert verify(Path()).passed
+
+
 def test_another_padding_is_another_network(exports: dict[str, Path], tmp_path: Path) -> None:
     """The weights are untouched, every shape is the same, and yet the logits differ."""
     copy = tmp_path / "plain"

@@ -199,8 +199,8 @@ def test_published_accuracies_are_said_to_be_of_other_weights(subject: Subject) 
     ("flags", "message"),
     [
         (["--format", "onxx", "--out", "net.onnx"], "no export format 'onxx'; did you mean 'onnx'?"),
-        (["--format", "onnx", "--out", "net.pb"], "the name of an ONNX file must end in .onnx, got net.pb"),
-        (["--format", "torch", "--out", "net.onnx"], "a torch.export program must end in .pt2"),
+        (["--format", "onnx", "--out", "net.pb"], "a file of the format onnx must end in .onnx, got net.pb"),
+        (["--format", "torch", "--out", "net.onnx"], "a file of the format torch must end in .pt2, got net.onnx"),
         (["--format", "safetensors", "--out", "net.safetensors"], "--out must name one, e.g. net, got net.safetensors"),
         (["--format", "safetensors", "--out", "missing/net"], "no such folder: "),
         (["--format", "safetensors", "--out", "net", "--resolution", "3"], "at least the total stride 4, got 3"),
@@ -236,6 +236,28 @@ def test_mistakes_end_with_one_line(
     assert message in error
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.onnx", "there"]
     assert (tmp_path / "there" / "thesis.tex").read_text() == "do not lose me"
+
+
+def test_a_module_without_a_specification_is_a_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `__main__` is, when a script runs."""
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
+    assert nas(monkeypatch, "export", TINY, "--format", "timm", "--out", tmp_path / "__main__") == 2
+    expected = "nas: the folder's name becomes a Python module's, and there is one of that name: '__main__'\n"
+    assert capsys.readouterr().err == expected
+
+
+@pytest.mark.parametrize(("form", "out"), [("onnx", "net.pb"), ("timm", "net.onnx"), ("onxx", "net.onnx")])
+def test_a_wrong_name_is_refused_before_torch_is_imported(form: str, out: str) -> None:
+    script = (
+        f"import sys\nsys.argv = ['nas', 'export', '{TINY}', '--format', '{form}', '--out', '{out}']\n"
+        "from nas.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as ended:\n    print(ended.code, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert done.stdout == "2 False\n"
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_missing_extra_is_named(
