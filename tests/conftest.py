@@ -1,6 +1,7 @@
 """How the tests are run: whole suites on several cores, every test on one thread, and some with the machine alone."""
 
 import os
+import tempfile
 from collections.abc import Iterator
 
 import pytest
@@ -23,6 +24,15 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
         return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, MOST_WORKERS) if cores > 1 else 0
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _leases_of_its_own() -> Iterator[None]:
+    """Leases lie among the temporary files: no worker waits for another, nor for a search that measures meanwhile."""
+    with tempfile.TemporaryDirectory(prefix="nas-tests-") as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", folder)
+        patch.setattr(tempfile, "tempdir", folder)
+        yield
 
 
 @pytest.fixture(autouse=True)
