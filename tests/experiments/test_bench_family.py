@@ -187,8 +187,9 @@ class TestRatios:
         assert found == [(3, 3, 1, "A/A"), (3, 2, 1.5, "above 1"), (3, 4, 0.75, "not above 1")]
 
     def test_memory_that_differs_between_copies_is_allowed_to_differ(self) -> None:
-        assert memory_verdict(memory_ratio(1_005, 1_000), (1.01, 1.01)) == "not above 1"
-        assert memory_verdict(memory_ratio(1_020, 1_000), (1.01, 1.01)) == "above 1"
+        assert memory_verdict(memory_ratio([(1_005, 1_000)]), (1.01, 1.01)) == "not above 1"
+        assert memory_verdict(memory_ratio([(1_020, 1_000)]), (1.01, 1.01)) == "above 1"
+        assert memory_ratio([(1_000, 1_000), (1_010, 1_000), (990, 1_000)]).interval == (0.99, 1.01)
 
     def test_what_is_worse_is_named(self) -> None:
         rows = MadeUpMachine({"ours": 0.1, "timm": 0.1, "torchvision": 0.05}).rows(fast=FAST)

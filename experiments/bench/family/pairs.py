@@ -184,9 +184,15 @@ def _step_time(pair: Pair, visits: tuple[Visit, ...], resolution: int, bench: Be
 
 
 def _measure_memory(network: SameNetwork, pair: Pair, bench: Bench) -> Ratio:
-    """Peaks of a settled training step, network and optimizer included, one after the other."""
-    peaks = [_measure_peak(contender, bench.resolution_of(network), bench) for contender in (pair.ours, pair.other)]
-    return memory_ratio(*peaks)
+    """Peaks of a settled training step, network and optimizer included; of two copies of ours, once for each visit."""
+    resolution = bench.resolution_of(network)
+    times = bench.setting.visits if pair.is_null else 1
+    return memory_ratio(
+        [
+            (_measure_peak(pair.ours, resolution, bench), _measure_peak(pair.other, resolution, bench))
+            for _ in range(times)
+        ]
+    )
 
 
 def _measure_peak(contender: Contender, resolution: int, bench: Bench) -> int:

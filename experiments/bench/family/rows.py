@@ -65,10 +65,11 @@ def speed_ratio(measured: StepTime) -> Ratio:
     )
 
 
-def memory_ratio(ours: int, other: int) -> Ratio:
-    """Of peaks in bytes, which are counted, not estimated."""
-    ratio = ours / other
-    return Ratio(ours=ours / MIB, other=other / MIB, ratio=ratio, interval=(ratio, ratio))
+def memory_ratio(peaks: Sequence[tuple[int, int]]) -> Ratio:
+    """Of peaks in bytes, ours and another's, counted once or several times: the first, and what was seen at all."""
+    ratios = [ours / other for ours, other in peaks]
+    ours, other = peaks[0]
+    return Ratio(ours=ours / MIB, other=other / MIB, ratio=ratios[0], interval=(min(ratios), max(ratios)))
 
 
 def speed_verdict(found: Ratio, null: Interval) -> str:
