@@ -37,18 +37,22 @@ class Regularization:
     """Before the classifier, a probability."""
 
 
-def regularization_for(growth: float, *, train_size: int, smallest_train_size: int) -> Regularization:
+def regularization_for(
+    growth: float, *, train_size: int, smallest_train_size: int, total_stride: int
+) -> Regularization:
     """The settings of a member of a family.
 
-    >>> regularization_for(52_858_356 / 20_177_488, train_size=384, smallest_train_size=300).randaugment
+    >>> m_to_s = 52_858_356 / 20_177_488
+    >>> regularization_for(m_to_s, train_size=384, smallest_train_size=300, total_stride=32).randaugment
     (5.0, 20.0)
 
     Args:
         growth: Parameters of the member ÷ those of the family's S, both without their classifiers.
         train_size: Of the member, pixels per side: that of the last stage.
         smallest_train_size: Of the family's S; the first stage is smaller by as much as in the paper.
+        total_stride: Of the member: no stage trains at fewer pixels.
     """
-    first_size = max(8, round(smallest_train_size * _FIRST_SIZE / _LAST_SIZE / 8) * 8)
+    first_size = max(total_stride, round(smallest_train_size * _FIRST_SIZE / _LAST_SIZE / 8) * 8)
     return Regularization(
         image_size=(min(first_size, train_size), train_size),
         randaugment=(_FIRST_RANDAUGMENT, _final(growth, _RANDAUGMENT, _FIRST_RANDAUGMENT, _MOST["randaugment"])),

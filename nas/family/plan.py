@@ -242,6 +242,7 @@ class Planner:
                 count_params(architecture, num_classes=0) / count_params(reference, num_classes=0),
                 train_size=architecture.resolution,
                 smallest_train_size=reference.resolution,
+                total_stride=architecture.total_stride,
             ),
         )
 

@@ -16,7 +16,7 @@ CLASSIFIER = 1000 * (1280 + 1)
 
 
 def settings(growth: float, size: int = 384) -> Regularization:
-    return regularization_for(growth, train_size=size, smallest_train_size=300)
+    return regularization_for(growth, train_size=size, smallest_train_size=300, total_stride=8)
 
 
 @pytest.mark.parametrize(("name", "finals"), TABLE_6.items())
@@ -55,11 +55,17 @@ def test_between_s_and_m_it_lies_between_theirs() -> None:
 
 @pytest.mark.parametrize(("smallest", "first"), [(300, 128), (224, 96), (32, 16), (8, 8), (600, 256)])
 def test_the_first_stage_is_smaller_by_as_much_as_in_the_paper(smallest: int, first: int) -> None:
-    found = regularization_for(1.0, train_size=smallest, smallest_train_size=smallest)
+    found = regularization_for(1.0, train_size=smallest, smallest_train_size=smallest, total_stride=8)
     assert found.image_size == (first, smallest)
     assert abs(first - smallest * 128 / 300) <= 4 or first == 8
 
 
 def test_progressive_learning_never_shrinks_its_images() -> None:
     """A member that is smaller than the family's S may train on images smaller than S's first stage."""
-    assert regularization_for(0.1, train_size=96, smallest_train_size=300).image_size == (96, 96)
+    assert regularization_for(0.1, train_size=96, smallest_train_size=300, total_stride=8).image_size == (96, 96)
+
+
+@pytest.mark.parametrize(("stride", "first"), [(8, 16), (16, 16), (32, 32)])
+def test_no_stage_is_smaller_than_the_total_stride(stride: int, first: int) -> None:
+    found = regularization_for(1.0, train_size=32, smallest_train_size=32, total_stride=stride)
+    assert found.image_size == (first, 32)
