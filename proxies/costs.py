@@ -47,6 +47,9 @@ class CostArrays:
 Encoded = NDArray[np.integer]
 """Members of a space as rows of choices, (N, number of choices), see `SearchSpace.encode`."""
 
+PredictOne = Callable[[Architecture], tuple[float, float]]
+"""The step time of one architecture, seconds, and its relative standard error."""
+
 MemberCosts = Callable[[Encoded], CostArrays]
 """The costs of many members of one space at a time, in well under a microsecond each."""
 
@@ -138,12 +141,34 @@ class MacsStepTimes:
         return lambda encoded: self.backbone_s * members(encoded).macs / of_backbone
 
 
+def mean_step_time(each: Sequence[PredictOne], weights: Sequence[float], reference: Architecture) -> PredictOne:
+    """The step time over one or several devices.
+
+    Of several, the weighted geometric mean of the ratios to the reference, times its seconds on the first.
+
+    Args:
+        each: One for each device.
+        weights: Likewise; they need not sum to 1.
+        reference: An architecture that all of them can predict.
+    """
+    if len(each) == 1:
+        return each[0]
+    total, of_reference = sum(weights), [predict(reference)[0] for predict in each]
+
+    def step_time(architecture: Architecture) -> tuple[float, float]:
+        log_ratio = variance = 0.0
+        for predict, weight, seconds_of_reference in zip(each, weights, of_reference, strict=True):
+            seconds, error = predict(architecture)
+            log_ratio += weight / total * math.log(seconds / seconds_of_reference)
+            variance += (weight / total * error) ** 2
+        return of_reference[0] * math.exp(log_ratio), math.sqrt(variance)
+
+    return step_time
+
+
 @dataclass(frozen=True, slots=True)
 class TableStepTimes:
-    """Step times from the tables of one or several devices.
-
-    Of several, the weighted geometric mean of the ratios to the backbone, times the backbone's seconds on the first.
-    """
+    """Step times from the tables of one or several devices, see `mean_step_time`."""
 
     tables: Sequence[StepTimeTable]
     weights: Sequence[float]
@@ -151,15 +176,7 @@ class TableStepTimes:
     backbone: Architecture
 
     def __call__(self, architecture: Architecture) -> tuple[float, float]:
-        if len(self.tables) == 1:
-            alone = self.tables[0].predict(architecture)
-            return alone.median_s, alone.relative_standard_error
-        total, log_ratio, variance = sum(self.weights), 0.0, 0.0
-        for table, weight in zip(self.tables, self.weights, strict=True):
-            predicted = table.predict(architecture)
-            log_ratio += weight / total * math.log(predicted.median_s / table.predict(self.backbone).median_s)
-            variance += (weight / total * predicted.relative_standard_error) ** 2
-        return self.tables[0].predict(self.backbone).median_s * math.exp(log_ratio), math.sqrt(variance)
+        return mean_step_time([_of_table(table) for table in self.tables], self.weights, self.backbone)(architecture)
 
     def over(self, space: SearchSpace) -> Callable[[Encoded], NDArray[np.float64]]:
         each, total = [table.over(space) for table in self.tables], sum(self.weights)
@@ -173,3 +190,11 @@ class TableStepTimes:
             return np.asarray(of_backbone[0] * np.exp(log_ratio))
 
         return predict
+
+
+def _of_table(table: StepTimeTable) -> PredictOne:
+    def predict(architecture: Architecture) -> tuple[float, float]:
+        found = table.predict(architecture)
+        return found.median_s, found.relative_standard_error
+
+    return predict

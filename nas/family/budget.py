@@ -23,7 +23,7 @@ class Budget:
     macs: float | None = None
     """Multiply-adds for an image at the training size."""
     step_time: float | None = None
-    """Step time ÷ that of the network the family starts from."""
+    """Step time ÷ that of the family's S, or of its B0 on EfficientNet's ladder."""
     memory: float | None = None
     """Bytes at the peak of a training step."""
     test_size: int | None = None

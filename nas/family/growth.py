@@ -19,11 +19,6 @@ class Multipliers:
     size: float
     """Of the inference size, before it is rounded and capped."""
 
-    @property
-    def cost(self) -> float:
-        """Factor of multiply-adds, about."""
-        return self.depth * self.width**2 * self.size**2
-
 
 Growth = Callable[[float], Multipliers]
 """From steps φ above the network (negative: below it) to what it is multiplied by."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from proxies.complexity import count_params
+from proxies.costs import Costs
 from search_spaces.architecture import Architecture
 from search_spaces.ladders import Rung
 from search_spaces.scaling import Coefficients, LateGrowth, cap_resolution, require_within_cap, train_size_for
@@ -210,16 +211,11 @@ class Planner:
             held, most = costs.peak_memory_bytes / 2**30, budget.memory / 2**30
             return f"{held:.3g} GiB in a training step, the budget is {most:.3g} GiB"
         if budget.step_time is not None:
-            ratio = self._seconds(architecture) / self._seconds(self._of_rung(USUAL_RUNG[self.start.ladder.name]))
+            usual = self._of_rung(USUAL_RUNG[self.start.ladder.name])
+            ratio = _seconds(costs) / _seconds(self.costs(usual))
             if ratio > budget.step_time:
                 return f"{ratio:.3g} × the step time, the budget is {budget.step_time:g} ×"
         return None
-
-    def _seconds(self, architecture: Architecture) -> float:
-        seconds = self.costs(architecture).step_time_s
-        if seconds is None:
-            raise StepTimesUnknownError("a budget of step time needs a step-time table")
-        return seconds
 
     def _member(self, name: str, sized: _Sized) -> Member:
         architecture = sized.architecture
@@ -250,3 +246,9 @@ class Planner:
         """The family's own network of a size."""
         rung = self.start.ladder.rung(name)
         return self.start.network if rung == self.start.rung else self.start.at_rung(rung, self.max_size)[0]
+
+
+def _seconds(costs: Costs) -> float:
+    if costs.step_time_s is None:
+        raise StepTimesUnknownError("a budget of step time needs a step-time table")
+    return costs.step_time_s

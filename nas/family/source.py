@@ -1,10 +1,9 @@
 """What a family is made of: a network, its space's scale, and the step whose costs count."""
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from proxies.costs import CostModel, Costs
+from proxies.costs import CostModel, Costs, PredictOne, mean_step_time
 from proxies.execution import PLAIN
 from proxies.step_time_interpolation import StepTimeInterpolation
 from proxies.step_time_table import StepTimeTable
@@ -51,7 +50,7 @@ class Source:
         model = CostModel(workload=self.workload, device_kind=self.device_kind)
         if not self.tables:
             return model
-        step_times = _mean_step_times(self.tables, self.weights, self.network)
+        step_times = mean_step_time([_interpolated(table) for table in self.tables], self.weights, self.network)
 
         def costs(architecture: Architecture) -> Costs:
             seconds, error = step_times(architecture)
@@ -116,22 +115,7 @@ def _scale_of(space: dict[str, object]) -> tuple[float, float] | None:
     return None
 
 
-def _mean_step_times(
-    tables: Sequence[StepTimeTable], weights: Sequence[float], network: Architecture
-) -> Callable[[Architecture], tuple[float, float]]:
-    """As `TableStepTimes`, for architectures of any widths and sizes; of several devices, related to the network."""
-    each = [StepTimeInterpolation(table) for table in tables]
-    if len(each) == 1:
-        return lambda architecture: each[0](architecture, architecture.resolution)
-    total = sum(weights)
-    references = [predict(network, network.resolution)[0] for predict in each]
-
-    def step_time(architecture: Architecture) -> tuple[float, float]:
-        log_ratio = variance = 0.0
-        for predict, weight, reference in zip(each, weights, references, strict=True):
-            seconds, error = predict(architecture, architecture.resolution)
-            log_ratio += weight / total * math.log(seconds / reference)
-            variance += (weight / total * error) ** 2
-        return references[0] * math.exp(log_ratio), math.sqrt(variance)
-
-    return step_time
+def _interpolated(table: StepTimeTable) -> PredictOne:
+    """Of architectures of any widths, each at its own size."""
+    interpolation = StepTimeInterpolation(table)
+    return lambda architecture: interpolation(architecture, architecture.resolution)
