@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import optuna
 
+from proxies.seeds import derived_seed
+
 from .config import SearchConfig
 from .evaluation_tasks import AccuracyRecord, Measure, Measurement, Preparation, Retrain
 from .executors.interface import Died, Done, Event, Infeasible, Progress, Refused, RefusedError
@@ -16,7 +18,6 @@ from .observer import Observer
 from .opinion import MIN_TRIALS, Opinion
 from .pricing import problem_of
 from .run import Run
-from .seeds import derived_seed
 from .task_queue import TaskQueue
 from .trials import (
     known_replicates,

@@ -14,6 +14,7 @@ from optuna.samplers import BaseSampler
 
 from proxies.costs import CostModel
 from proxies.micro_batches import fit_micro_batches
+from proxies.seeds import derived_seed
 from proxies.step_time_table import StepTimeTable
 from search_spaces.architecture import Architecture, parse
 from search_spaces.space import SearchSpace
@@ -29,7 +30,6 @@ from .samplers import make_sampler
 from .samplers.problem import EarlierRun, Problem
 from .search_limits import GIB
 from .search_problem import require_reachable_step_time, search_problem
-from .seeds import derived_seed
 from .trials import (
     Candidate,
     Outcome,

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.reward import Reward
-from nas.seeds import derived_seed
+from proxies.seeds import derived_seed
 from proxies.costs import CostArrays, Encoded, MemberCosts
 from search_spaces.space import SearchSpace
 

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 import optuna
 
+from proxies.seeds import derived_seed
+
 from ..config import SearchConfig
 from ..evaluation_tasks import Evaluation, Judge, Preparation
 from ..executors.interface import Died, Done, Event, Infeasible, Progress, Refused, RefusedError
 from ..pricing import problem_of
-from ..seeds import derived_seed
 from ..task_queue import TaskQueue
 from ..trials import read_fit_evaluations, write_failed_fit, write_fit_evaluation
 

@@ -3,9 +3,9 @@
 import numpy as np
 
 from proxies.costs import CostArrays, Encoded, MemberCosts
+from proxies.seeds import derived_seed
 
 from ..reward import Reward
-from ..seeds import derived_seed
 from .descriptors import Descriptor
 from .gaussian_process import Posterior, expected
 from .history import Members

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxies.costs import Encoded
+from proxies.seeds import derived_seed
 
-from ..seeds import derived_seed
 from .accuracy_model import AccuracyModel, Trained, fit_covariance
 from .descriptors import Descriptor
 from .design import Design

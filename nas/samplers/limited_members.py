@@ -5,10 +5,10 @@ from functools import cached_property
 import numpy as np
 
 from proxies.costs import Encoded
+from proxies.seeds import derived_seed
 from search_spaces.space import SearchSpace
 
 from ..limits import Limits
-from ..seeds import derived_seed
 from .neighbourhood import Neighbourhood, distinct
 
 _DRAWS = 10_000

@@ -11,7 +11,7 @@ from optuna.study import StudyDirection
 from experiments.accel_nasbench.bed import Bed, cost_factors, seed_noise
 from experiments.accel_nasbench.row_beds import NearestRow
 from nas.samplers.problem import Problem
-from nas.seeds import derived_seed
+from proxies.seeds import derived_seed
 from nas.study import MAX_DUPLICATES_IN_A_ROW, MAX_FOLLOWERS
 from nas.trials import distributions
 

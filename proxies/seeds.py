@@ -1,10 +1,10 @@
-"""Every random choice of a search from its one seed, whatever was killed in between."""
+"""Every random choice of a search or a training from its one seed, whatever was killed in between."""
 
 import hashlib
 
 
 def derived_seed(seed: int, *place: str | int) -> int:
-    """A seed for one place in a search: its proposal index, or an architecture and the number of its training.
+    """A seed for one place: a proposal's index in a search, a step of a training.
 
     >>> derived_seed(0, "proposal", 1) == derived_seed(0, "proposal", 1)
     True
