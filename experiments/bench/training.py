@@ -9,6 +9,7 @@ differ by is the noise (A/A).
 On a CPU all loops run on one thread, as a search's workers do, one per core; a DataLoader's workers come on top.
 """
 
+import itertools
 import math
 import statistics
 import time
@@ -29,6 +30,7 @@ from experiments.bench.options import Quick
 from proxies.accuracy import load_splits
 from proxies.data.batches import make_batches, normalisation_of, num_steps
 from proxies.data.images import PixelImages
+from proxies.data.passes import TrainingPass
 from proxies.data.split import Splits
 from proxies.device import Device, find_device
 from proxies.device_lease import DeviceLease
@@ -168,10 +170,9 @@ def our_training(
         num_workers=1,
     )
     step = make_training_step(_network(splits, architecture), config=config, mode=mode, device=device)
-    generator = torch.Generator().manual_seed(0)
-    while True:
-        epoch = batches.shuffled(batch_size=config.batch_size, resolution=RESOLUTION, generator=generator)
-        for images, labels in epoch:
+    for seed in itertools.count():
+        training_pass = TrainingPass(seed=seed, batch_size=config.batch_size, resolution=RESOLUTION)
+        for images, labels in batches.shuffled(training_pass):
             step(images, labels)
             yield len(labels)
 

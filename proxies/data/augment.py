@@ -32,8 +32,9 @@ class Draws:
     """(N,) bool."""
 
     @classmethod
-    def draw(cls, num_images: int, *, margin: int, mirror: bool, generator: torch.Generator) -> "Draws":
+    def draw(cls, num_images: int, *, margin: int, mirror: bool, seed: int) -> "Draws":
         """Draw for one epoch, on the CPU, so that a seed means the same on every device."""
+        generator = torch.Generator().manual_seed(seed)
         return cls(
             order=torch.randperm(num_images, generator=generator),
             offsets=torch.randint(2 * margin + 1, (num_images, 2), generator=generator),
@@ -43,9 +44,9 @@ class Draws:
     def to(self, device: torch.device) -> "Draws":
         return Draws(order=self.order.to(device), offsets=self.offsets.to(device), mirrored=self.mirrored.to(device))
 
-    def slice(self, start: int, stop: int) -> "Draws":
-        """The draws of one batch."""
-        return Draws(order=self.order[start:stop], offsets=self.offsets[start:stop], mirrored=self.mirrored[start:stop])
+    def at(self, positions: slice) -> "Draws":
+        """The draws of some images of the epoch."""
+        return Draws(order=self.order[positions], offsets=self.offsets[positions], mirrored=self.mirrored[positions])
 
 
 def crop_and_mirror(padded: Tensor, draws: Draws, resolution: int) -> Tensor:

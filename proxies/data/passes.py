@@ -1,5 +1,6 @@
 """One pass over the training images, as every process that takes part in it knows it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 
@@ -34,3 +35,32 @@ class TrainingPass:
     def __post_init__(self) -> None:
         if not 0 <= self.rank < self.world_size:
             raise ValueError(f"rank must lie in [0, {self.world_size}), got {self.rank}")
+
+    def parts(self, num_images: int) -> Iterator[slice]:
+        """Positions in the shuffled order that are this process's part of each batch, from :attr:`first_step` on.
+
+        Raises:
+            ValueError: If a batch has too few images for every process to get one.
+        """
+        size = min(self.batch_size, num_images)
+        if size < self.world_size:
+            raise ValueError(f"a batch must hold an image for each of {self.world_size} processes, got {size} images")
+        part = share_of(size, self.rank, self.world_size)
+        for step in range(self.first_step, num_steps(num_images, self.batch_size)):
+            yield slice(step * size + part.start, step * size + part.stop)
+
+
+def num_steps(num_images: int, batch_size: int) -> int:
+    """Whole batches in an epoch: batch normalisation cannot train on a last batch of one image."""
+    return num_images // min(batch_size, num_images)
+
+
+def share_of(num_images: int, rank: int, world_size: int) -> slice:
+    """The images of one process: neighbours, as many as of any other or one more, like ``Tensor.tensor_split``.
+
+    >>> [share_of(8, rank, 3) for rank in range(3)]
+    [slice(0, 3, None), slice(3, 6, None), slice(6, 8, None)]
+    """
+    each, more = divmod(num_images, world_size)
+    start = rank * each + min(rank, more)
+    return slice(start, start + each + (rank < more))

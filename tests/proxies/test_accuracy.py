@@ -14,6 +14,7 @@ import proxies.accuracy
 from proxies.accuracy import AccuracyProxy, AccuracyResult
 from proxies.data.batches import LimitedBatches, StreamedBatches
 from proxies.data.images import LabelledImages
+from proxies.data.passes import TrainingPass
 from proxies.device import find_device
 from proxies.evaluation import evaluate
 from proxies.execution import PLAIN, ExecutionMode, parse_mode
@@ -204,9 +205,9 @@ def test_without_a_resolution_the_architecture_has_its_own() -> None:
         def __len__(self) -> int:
             return len(judge.data.train)
 
-        def shuffled(self, **settings: object) -> object:
-            sizes.append(settings["resolution"])
-            return shuffled(**settings)  # type: ignore[arg-type]
+        def shuffled(self, training_pass: TrainingPass) -> object:
+            sizes.append(training_pass.resolution)
+            return shuffled(training_pass)
 
     proxies.accuracy.train_and_score(
         TINY, data=replace(judge.data, train=Spy()), config=judge.train_config, fidelity=judge.fidelity,  # type: ignore[arg-type]

@@ -1,6 +1,8 @@
 """Batches: every image as often as promised, with its own label, at the size asked for."""
 
+import itertools
 import multiprocessing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from torch.nn import functional
 
 from proxies.data.augment import Draws, crop_and_mirror, pad_by_reflection
 from proxies.data.batches import (
+    Batch,
     Batches,
     LimitedBatches,
     MemoryBatches,
@@ -22,7 +25,8 @@ from proxies.data.batches import (
     num_steps,
 )
 from proxies.data.folders import read_folder
-from proxies.data.images import LabelledImages, PixelImages
+from proxies.data.images import FileImages, LabelledImages, PixelImages
+from proxies.data.passes import TrainingPass
 from proxies.device import find_device
 
 NUM_IMAGES = 10
@@ -51,11 +55,48 @@ def batches_of(images: LabelledImages, *, augment: bool = True, memory_limit_byt
     )  # fmt: skip
 
 
-@pytest.fixture(params=["memory", "resized", "files-in-memory", "streamed"])
+KINDS = ("memory", "resized", "files-in-memory", "streamed")
+
+
+def batches_of_kind(kind: str, pixels: PixelImages, files: LabelledImages) -> Batches:
+    limit = 0 if kind in ("resized", "streamed") else 1e9
+    return batches_of(pixels if kind in ("memory", "resized") else files, memory_limit_bytes=limit)
+
+
+@pytest.fixture(params=KINDS)
 def batches(request: pytest.FixtureRequest, tmp_path: Path) -> Batches:
-    limit = 0 if request.param in ("resized", "streamed") else 1e9
-    images = grey_levels() if request.param in ("memory", "resized") else grey_files(tmp_path)
-    return batches_of(images, memory_limit_bytes=limit)
+    return batches_of_kind(request.param, grey_levels(), grey_files(tmp_path))
+
+
+@pytest.fixture(params=KINDS)
+def textured(request: pytest.FixtureRequest, tmp_path: Path) -> Batches:
+    """Every shift, crop and mirror image looks different."""
+    return batches_of_kind(request.param, random_pixels(0), textured_files(tmp_path))
+
+
+def textured_files(folder: Path) -> FileImages:
+    generator = np.random.default_rng(0)
+    for number in range(NUM_IMAGES):
+        path = folder / f"class{number}" / "only.png"
+        path.parent.mkdir(parents=True)
+        Image.fromarray(generator.integers(0, 256, (14, 11, 3), dtype=np.uint8)).save(path)
+    images = read_folder(folder).train
+    assert isinstance(images, FileImages)
+    return images
+
+
+def streamed(images: FileImages) -> StreamedBatches:
+    return StreamedBatches(
+        images=images, normalisation=Normalisation(mean=(0.0,) * 3, std=(1.0,) * 3), augment=True, mirror=True,
+        device=find_device("cpu"), num_workers=2,
+    )  # fmt: skip
+
+
+def assert_equal(ours: list[Batch], theirs: list[Batch]) -> None:
+    assert len(ours) == len(theirs)
+    for (images, labels), (expected, expected_labels) in zip(ours, theirs, strict=True):
+        assert torch.equal(images, expected)
+        assert torch.equal(labels, expected_labels)
 
 
 class TestBatchesContract:
@@ -63,8 +104,7 @@ class TestBatchesContract:
 
     def test_an_epoch_has_whole_batches_of_different_images_with_their_labels(self, batches: Batches) -> None:
         found: list[int] = []
-        generator = torch.Generator().manual_seed(0)
-        for images, labels in batches.shuffled(batch_size=4, resolution=16, generator=generator):
+        for images, labels in batches.shuffled(TrainingPass(seed=0, batch_size=4, resolution=16)):
             assert images.shape == (4, 1, 16, 16)
             assert images.dtype == torch.float32
             # Flat images survive every shift, crop and mirror.
@@ -77,22 +117,58 @@ class TestBatchesContract:
         labels = [label for _, some in batches.in_order(batch_size=4, resolution=8) for label in some.tolist()]
         assert labels == list(range(NUM_IMAGES))
 
-    def test_the_generator_decides_the_order(self, batches: Batches) -> None:
+    def test_the_seed_decides_the_order(self, batches: Batches) -> None:
         def order(seed: int) -> list[int]:
-            generator = torch.Generator().manual_seed(seed)
-            epoch = batches.shuffled(batch_size=2, resolution=8, generator=generator)
+            epoch = batches.shuffled(TrainingPass(seed=seed, batch_size=2, resolution=8))
             return [label for _, labels in epoch for label in labels.tolist()]
 
         assert order(1) == order(1)
         assert order(1) != order(2)
 
-    def test_a_second_epoch_differs_from_the_first(self, batches: Batches) -> None:
-        generator = torch.Generator().manual_seed(0)
-        first, second = (
-            [labels.tolist() for _, labels in batches.shuffled(batch_size=5, resolution=8, generator=generator)]
-            for _ in range(2)
-        )
-        assert first != second
+    def test_the_default_generator_neither_decides_nor_moves(self, batches: Batches) -> None:
+        training_pass = TrainingPass(seed=0, batch_size=5, resolution=8)
+        before = torch.get_rng_state()
+        first = list(batches.shuffled(training_pass))
+        assert torch.equal(torch.get_rng_state(), before)
+        torch.rand(1)
+        assert_equal(list(batches.shuffled(training_pass)), first)
+
+    @pytest.mark.parametrize("first_step", [0, 1, 2, 3, 4])
+    def test_a_pass_goes_on_from_any_step(self, textured: Batches, first_step: int) -> None:
+        training_pass = TrainingPass(seed=3, batch_size=3, resolution=12)
+        whole = list(textured.shuffled(training_pass))
+        rest = list(textured.shuffled(replace(training_pass, first_step=first_step)))
+        assert len(whole) == num_steps(len(textured), 3) >= 3
+        assert_equal(rest, whole[first_step:])
+
+    @pytest.mark.parametrize("world_size", [2, 3, 5])
+    @pytest.mark.parametrize("first_step", [0, 1])
+    def test_processes_share_the_batches_of_one(self, textured: Batches, world_size: int, first_step: int) -> None:
+        """Parts as PyTorch's own tensor_split makes them, pixel by pixel."""
+        training_pass = TrainingPass(seed=5, batch_size=5, resolution=12, first_step=first_step)
+        whole = list(textured.shuffled(training_pass))
+        parts = [
+            list(textured.shuffled(replace(training_pass, rank=rank, world_size=world_size)))
+            for rank in range(world_size)
+        ]
+        for number, (images, labels) in enumerate(whole):
+            theirs = zip(images.tensor_split(world_size), labels.tensor_split(world_size), strict=True)
+            assert_equal([part[number] for part in parts], list(theirs))
+
+    def test_more_processes_than_images_of_a_batch_are_refused(self, batches: Batches) -> None:
+        training_pass = TrainingPass(seed=0, batch_size=4, resolution=8, rank=4, world_size=5)
+        with pytest.raises(ValueError, match="an image for each of 5 processes, got 4 images"):
+            list(batches.shuffled(training_pass))
+
+    @pytest.mark.parametrize("world_size", [2, 3, 12])
+    def test_in_order_each_image_comes_in_one_process(self, batches: Batches, world_size: int) -> None:
+        shares = [
+            [label for _, some in batches.in_order(batch_size=2, resolution=8, rank=rank, world_size=world_size)
+             for label in some.tolist()]
+            for rank in range(world_size)
+        ]  # fmt: skip
+        assert sorted(itertools.chain(*shares)) == list(range(NUM_IMAGES))
+        assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
     def test_the_resolution_is_that_of_each_call(self, batches: Batches) -> None:
         for resolution in (8, 20, 12, 8):
@@ -100,9 +176,30 @@ class TestBatchesContract:
             assert images.shape[-2:] == (resolution, resolution)
 
     def test_a_batch_larger_than_the_set_is_the_set(self, batches: Batches) -> None:
-        generator = torch.Generator().manual_seed(0)
-        sizes = [len(labels) for _, labels in batches.shuffled(batch_size=64, resolution=8, generator=generator)]
-        assert sizes == [NUM_IMAGES]
+        training_pass = TrainingPass(seed=0, batch_size=64, resolution=8)
+        assert [len(labels) for _, labels in batches.shuffled(training_pass)] == [NUM_IMAGES]
+
+
+def test_crops_of_streamed_images_do_not_depend_on_the_workers(tmp_path: Path) -> None:
+    images = textured_files(tmp_path)
+    training_pass = TrainingPass(seed=1, batch_size=4, resolution=9)
+    epochs = [
+        list(replace(streamed(images), num_workers=workers).shuffled(training_pass)) for workers in (0, 1, 3)
+    ]  # fmt: skip
+    assert_equal(epochs[1], epochs[0])
+    assert_equal(epochs[2], epochs[0])
+
+
+def test_streamed_images_are_cropped_anew_in_every_pass(tmp_path: Path) -> None:
+    batches = replace(streamed(textured_files(tmp_path)), num_workers=0)
+    crops = []
+    for seed in range(4):
+        passed = batches.shuffled(TrainingPass(seed=seed, batch_size=NUM_IMAGES, resolution=9))
+        images, labels = next(iter(passed))
+        crops.append(images[labels.argsort()])
+    for one, other in itertools.combinations(crops, 2):
+        differing = (one != other).flatten(1).any(dim=1)
+        assert differing.all()
 
 
 @pytest.mark.parametrize(
@@ -136,20 +233,18 @@ def random_pixels(seed: int, *, height: int = 9, width: int = 12) -> PixelImages
 @pytest.mark.parametrize("resolution", [9, 17, 24, 6])
 @pytest.mark.parametrize("seed", range(2))
 def test_resized_batches_equal_those_from_memory(seed: int, resolution: int, augment: bool) -> None:
-    """Every pixel, shuffled, shifted and mirrored as the same generator says, and in order."""
+    """Every pixel, shuffled, shifted and mirrored as the same seed says, and in order."""
     print(f"{seed=}")
     memory, resized = (
         batches_of(random_pixels(seed), augment=augment, memory_limit_bytes=limit) for limit in (1e9, 0.0)
     )
     epochs = [
-        list(each.shuffled(batch_size=4, resolution=resolution, generator=torch.Generator().manual_seed(seed)))
+        list(each.shuffled(TrainingPass(seed=seed, batch_size=4, resolution=resolution)))
         + list(each.in_order(batch_size=4, resolution=resolution))
         for each in (memory, resized)
     ]
     assert len(epochs[0]) == len(epochs[1]) == 3 + 4
-    for ours, theirs in zip(*epochs, strict=True):
-        assert torch.equal(ours[0], theirs[0])
-        assert torch.equal(ours[1], theirs[1])
+    assert_equal(*epochs)
 
 
 def test_beyond_the_limit_no_tensor_holds_the_whole_set_at_the_working_size(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,8 +254,8 @@ def test_beyond_the_limit_no_tensor_holds_the_whole_set_at_the_working_size(monk
     monkeypatch.setattr(PixelImages, "at_size", forbidden)
     batches = batches_of(random_pixels(0), memory_limit_bytes=13 * 3 * 100**2 - 1)
     sizes = [len(images) for images, _ in batches.in_order(batch_size=4, resolution=100)]
-    generator = torch.Generator().manual_seed(0)
-    sizes += [len(images) for images, _ in batches.shuffled(batch_size=4, resolution=100, generator=generator)]
+    training_pass = TrainingPass(seed=0, batch_size=4, resolution=100)
+    sizes += [len(images) for images, _ in batches.shuffled(training_pass)]
     assert sizes == [4, 4, 4, 1, 4, 4, 4]
 
 
@@ -239,7 +334,7 @@ def test_crops_equal_those_of_a_loop(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     margin, resolution = 2, 6
     padded = torch.randint(0, 256, (7, 3, 10, 10), generator=generator).to(torch.uint8)
-    draws = Draws.draw(7, margin=margin, mirror=True, generator=generator)
+    draws = Draws.draw(7, margin=margin, mirror=True, seed=seed)
     result = crop_and_mirror(padded, draws, resolution)
     for position, number in enumerate(draws.order.tolist()):
         top, left = draws.offsets[position].tolist()
@@ -249,7 +344,7 @@ def test_crops_equal_those_of_a_loop(seed: int) -> None:
 
 
 def test_nothing_is_mirrored_where_a_mirror_image_changes_the_label() -> None:
-    draws = Draws.draw(1000, margin=4, mirror=False, generator=torch.Generator().manual_seed(0))
+    draws = Draws.draw(1000, margin=4, mirror=False, seed=0)
     assert not draws.mirrored.any()
     assert draws.offsets.min() == 0
     assert draws.offsets.max() == 8
