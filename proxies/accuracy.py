@@ -4,25 +4,40 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import torch
-
 from search_spaces.architecture import Architecture
 from search_spaces.network import build
 
-from .data.batches import Batches, make_batches, normalisation_of, num_steps
+from .data.batches import Batches, make_batches, normalisation_of
 from .data.images import LabelledImages
+from .data.passes import num_steps
 from .data.sources import load_images
 from .data.split import Splits, split_images, stratified_share
 from .device import Device
-from .evaluation import Score
+from .evaluation import Score, evaluate
 from .execution import PLAIN, ExecutionMode
 from .fastest_mode import ModeChoice, find_fastest_mode
 from .training.config import DataConfig, Fidelity, TrainConfig
-from .training.loop import EpochProgress, run_epochs
-from .training.schedule import warmup_cosine
+from .training.loop import Training
+from .training.progressive import ProgressiveStage, TrainingPlan
+from .training.schedule import learning_rate_of
 from .training_step import make_training_step
 
 GIB = 2**30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochProgress:
+    """What is known after an epoch."""
+
+    epoch: int
+    """1…num_epochs."""
+    num_epochs: int
+    train_loss: float
+    """Mean over the epoch's steps."""
+    score: Score
+    """On the judging images."""
+    train_seconds: float
+    """Spent in training steps since the start, evaluation left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,17 +126,21 @@ def train_and_score(
         InfeasibleError: If the loss is not finite or memory does not suffice.
     """
     curve: list[EpochProgress] = []
+    stage = ProgressiveStage(
+        epochs=fidelity.epochs,
+        resolution=fidelity.resolution or architecture.resolution,
+        batch_size=config.batch_size,
+        micro_batches=micro_batches,
+        drop_rate=config.drop_rate,
+    )
+    plan = TrainingPlan(stages=(stage,), num_images=len(data.train))
     with device.out_of_memory_is_infeasible(), device.seeded(seed):
-        epochs = _train(
-            architecture, data, config, fidelity, seed=seed, mode=mode, device=device, micro_batches=micro_batches,
-            clock=clock,
-        )  # fmt: skip
+        epochs = _train(architecture, plan, data=data, config=config, seed=seed, mode=mode, device=device, clock=clock)
         for progress in epochs:
             curve.append(progress)
             if on_epoch is not None:
                 on_epoch(progress)
-    num_steps_done = fidelity.epochs * num_steps(len(data.train), config.batch_size)
-    num_trained = num_steps_done * min(config.batch_size, len(data.train))
+    num_trained = plan.num_steps * min(config.batch_size, len(data.train))
     return AccuracyResult(score=curve[-1].score, curve=tuple(curve), num_trained=num_trained)
 
 
@@ -281,14 +300,13 @@ def make_proxy_data(
 
 def _train(
     architecture: Architecture,
+    plan: TrainingPlan,
+    *,
     data: ProxyData,
     config: TrainConfig,
-    fidelity: Fidelity,
-    *,
     seed: int,
     mode: ExecutionMode,
     device: Device,
-    micro_batches: int,
     clock: Callable[[], float],
 ) -> Iterator[EpochProgress]:
     """Build the candidate and train it; this frame alone holds it."""
@@ -299,21 +317,28 @@ def _train(
         drop_rate=config.drop_rate,
         drop_path_rate=config.drop_path_rate,
     )
-    schedule = warmup_cosine(
-        peak=config.lr,
-        warmup_epochs=config.warmup_epochs,
-        epochs=fidelity.epochs,
-        steps_per_epoch=num_steps(len(data.train), config.batch_size),
-    )
-    yield from run_epochs(
-        make_training_step(
-            network, config=config, mode=mode, device=device, schedule=schedule, micro_batches=micro_batches
-        ),
-        train=data.train,
-        minival=data.minival,
-        num_epochs=fidelity.epochs,
-        batch_size=config.batch_size,
-        resolution=fidelity.resolution or architecture.resolution,
-        generator=torch.Generator().manual_seed(seed),
+    training = Training(
+        step=make_training_step(network, config=config, mode=mode, device=device),
+        plan=plan,
+        learning_rate=learning_rate_of(config, plan.num_epochs),
+        seed=seed,
+        num_classes=data.num_classes,
         clock=clock,
     )
+    train_seconds = 0.0
+    for done in training.epochs(data.train):
+        train_seconds += done.train_seconds
+        yield EpochProgress(
+            epoch=done.planned.number + 1,
+            num_epochs=plan.num_epochs,
+            train_loss=done.train_loss,
+            score=evaluate(
+                training.step.judged_network,
+                data.minival,
+                batch_size=config.batch_size,
+                resolution=done.planned.stage.resolution,
+                mode=mode,
+                device=device,
+            ),
+            train_seconds=train_seconds,
+        )

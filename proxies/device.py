@@ -90,10 +90,14 @@ class Device:
         """
         accelerators = [] if self.kind == "cpu" else [self.torch_device]
         with torch.random.fork_rng(accelerators, device_type=self.kind if accelerators else "cuda"):
-            # torch.manual_seed would seed every other accelerator too, which nobody restores.
-            torch.default_generator.manual_seed(seed)
-            self.seed_generator(seed)
+            self.seed(seed)
             yield
+
+    def seed(self, seed: int) -> None:
+        """Seed PyTorch's global generators of the CPU and of this device; only inside :meth:`seeded`."""
+        # torch.manual_seed would seed every other accelerator too, which nobody restores.
+        torch.default_generator.manual_seed(seed)
+        self.seed_generator(seed)
 
     @contextmanager
     def out_of_memory_is_infeasible(self) -> Iterator[None]:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 SETTINGS = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 OptimizerName = Literal["adamw", "sgd", "nadamw", "rmsproptf", "lamb", "lion"]
+LrSchedule = Literal["cosine", "exponential", "constant"]
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 """A part of the whole, strictly between none and all."""
@@ -28,6 +29,27 @@ class TrainConfig(BaseModel):
     weight_decay: float = Field(default=0.05, ge=0, description="Decay of weight matrices; biases and norms have none.")
     warmup_epochs: float = Field(
         default=1.0, ge=0, description="Epochs in which the learning rate rises linearly; at most half of the training."
+    )
+    lr_schedule: LrSchedule = Field(
+        default="cosine", description="After the warm-up: half a cosine to zero, exponential steps, or constant."
+    )
+    lr_decay: float = Field(default=0.97, gt=0, le=1, description="Factor of each step of the exponential schedule.")
+    lr_decay_epochs: float = Field(default=2.4, gt=0, description="Epochs between its steps, counted from the start.")
+    optimizer_eps: float | None = Field(
+        default=None, gt=0, description="Epsilon of the optimizer; by default timm's. TensorFlow's RMSProp: 0.001."
+    )
+    clip_grad_norm: float | None = Field(default=None, gt=0, description="Largest norm of all gradients together.")
+    ema_decay: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Of an exponential moving average of the weights; by default none is kept.",
+    )
+    norm_momentum: float = Field(
+        default=0.1,
+        gt=0,
+        le=1,
+        description="Share of a batch in batch norm's running statistics; TensorFlow's 0.99 is 0.01.",
     )
     label_smoothing: float = Field(
         default=0.1, ge=0, lt=1, description="Share of a label's weight spread over all classes."

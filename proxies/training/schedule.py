@@ -1,40 +1,64 @@
-"""The learning rate over the steps of a training: linear warm-up, then half a cosine down to zero."""
+"""The learning rate of a training: linear warm-up, then a cosine, exponential steps, or none. Needs no torch."""
 
 import math
 from dataclasses import dataclass
 
+from .config import LrSchedule, TrainConfig
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WarmupCosine:
-    """Learning rate as a pure function of the step, so that a training can go on from any step.
+class LearningRate:
+    """Learning rate as a pure function of the epochs done, so that a training can go on from any step.
 
-    >>> schedule = WarmupCosine(peak=1.0, warmup_steps=2, total_steps=6)
-    >>> [round(schedule.at(step), 3) for step in range(7)]
-    [0.5, 1.0, 1.0, 0.854, 0.5, 0.146, 0.0]
+    Epochs, not steps: their number changes with the batch size, and that may change from stage to stage.
+
+    >>> rate = LearningRate(peak=1.0, num_epochs=3, warmup_epochs=1)
+    >>> [round(rate.at(step / 2, (step + 1) / 2), 3) for step in range(6)]
+    [0.5, 1.0, 1.0, 0.854, 0.5, 0.146]
 
     Raises:
         ValueError: If the warm-up is longer than the training.
     """
 
     peak: float
-    warmup_steps: int
-    total_steps: int
+    num_epochs: int
+    warmup_epochs: float = 0.0
+    shape: LrSchedule = "cosine"
+    decay: float = 0.97
+    """Factor of an exponential step."""
+    decay_epochs: float = 2.4
+    """Epochs between exponential steps; they are counted from the start, as in the released EfficientNetV2 code, so
+    that the warm-up swallows the first."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.warmup_steps <= self.total_steps:
-            raise ValueError(f"warmup_steps must lie in [0, {self.total_steps}], got {self.warmup_steps}")
+        if not 0 <= self.warmup_epochs <= self.num_epochs:
+            raise ValueError(f"warmup_epochs must lie in [0, {self.num_epochs}], got {self.warmup_epochs}")
 
-    def at(self, step: int) -> float:
-        """Learning rate of this step, counted from 0."""
-        if step < self.warmup_steps:
-            return self.peak * (step + 1) / self.warmup_steps
-        left = self.total_steps - self.warmup_steps
-        progress = min(1.0, (step - self.warmup_steps) / left) if left else 1.0
+    def at(self, begin: float, end: float) -> float:
+        """Learning rate of a step.
+
+        Args:
+            begin: Epochs done when the step begins, a fraction in mid-epoch.
+            end: Epochs done when it ends.
+        """
+        if begin < self.warmup_epochs:
+            return self.peak * min(1.0, end / self.warmup_epochs)
+        if self.shape == "exponential":
+            return self.peak * self.decay ** math.floor(begin / self.decay_epochs)
+        if self.shape == "constant":
+            return self.peak
+        left = self.num_epochs - self.warmup_epochs
+        progress = min(1.0, (begin - self.warmup_epochs) / left) if left else 1.0
         return self.peak * 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
-def warmup_cosine(*, peak: float, warmup_epochs: float, epochs: int, steps_per_epoch: int) -> WarmupCosine:
-    """The schedule of a training; a warm-up takes at most half of it."""
-    total_steps = epochs * steps_per_epoch
-    warmup_steps = min(round(warmup_epochs * steps_per_epoch), total_steps // 2)
-    return WarmupCosine(peak=peak, warmup_steps=warmup_steps, total_steps=total_steps)
+def learning_rate_of(config: TrainConfig, num_epochs: int) -> LearningRate:
+    """The configured learning rate of a training; a warm-up takes at most half of it."""
+    return LearningRate(
+        peak=config.lr,
+        num_epochs=num_epochs,
+        warmup_epochs=min(config.warmup_epochs, num_epochs / 2),
+        shape=config.lr_schedule,
+        decay=config.lr_decay,
+        decay_epochs=config.lr_decay_epochs,
+    )

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import nn
 
 import proxies.accuracy
-from proxies.accuracy import AccuracyProxy, AccuracyResult
+from proxies.accuracy import AccuracyProxy, AccuracyResult, EpochProgress
 from proxies.data.batches import LimitedBatches, StreamedBatches
 from proxies.data.images import LabelledImages
 from proxies.data.passes import TrainingPass
@@ -20,7 +20,6 @@ from proxies.evaluation import evaluate
 from proxies.execution import PLAIN, ExecutionMode, parse_mode
 from proxies.infeasible import InfeasibleError
 from proxies.training.config import DataConfig, Fidelity, TrainConfig
-from proxies.training.loop import EpochProgress
 from search_spaces.architecture import parse
 from search_spaces.network import build
 

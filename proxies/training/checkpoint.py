@@ -1,0 +1,71 @@
+"""Checkpoints: a training's state on disk, whole or not there, and read without running any code."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from search_spaces.messages import first_line
+
+
+def write_checkpoint(state: Mapping[str, object], path: Path) -> None:
+    """Write a state so that a reader, or a crash, finds the old one or the new one, never a part.
+
+    Args:
+        state: Tensors and plain values.
+        path: Its folder is made.
+
+    Raises:
+        OSError: If the disk is full or the folder cannot be written; the old state stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            _save(dict(state), file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read what `write_checkpoint` wrote; its tensors lie on the CPU.
+
+    Raises:
+        ValueError: In one line, if the file is missing or damaged, or holds more than tensors and plain values.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise ValueError(f"no checkpoint there: {path}") from None
+    except (
+        Exception
+    ) as error:  # A damaged archive fails in any way it likes: as RuntimeError, KeyError, UnpicklingError…
+        raise ValueError(f"{path} must be a whole checkpoint, written by nas train: {first_line(error)}") from error
+    if not isinstance(state, dict):
+        raise ValueError(f"{path} must hold a training's state, got {type(state).__name__}")
+    return state
+
+
+def _save(state: dict[str, object], file: Any) -> None:
+    """PyTorch's archive writer turns a full disk into a RuntimeError of its own."""
+    try:
+        torch.save(state, file)
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Let the new name outlast a power cut, too."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
