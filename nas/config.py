@@ -12,16 +12,15 @@ from proxies.training.config import SETTINGS, DataConfig, Fidelity, TrainConfig
 from search_spaces.named_spaces import get_space
 from search_spaces.space import SearchSpace
 from search_spaces.space_file import read_space, space_from_mapping, space_to_mapping
-from search_spaces.strict_yaml import dump_yaml, parse_yaml, read_yaml
+from search_spaces.strict_yaml import dump_yaml, read_yaml
 
 from .config_errors import one_line
+from .config_values import absolute_images, set_key
 from .reward import PAPER_V, PAPER_W
 from .samplers import MULTI_OBJECTIVE_SAMPLERS, SAMPLER_NAMES, require_sampler
 
 OBJECTIVES = ("accuracy", "step_time", "params")
 Objective = Literal["accuracy", "step_time", "params"]
-
-_FOLDER = "imagefolder:"
 
 # A run directory belongs to one question: these fields may not change when it is resumed.
 FINGERPRINT_FIELDS = (
@@ -215,27 +214,12 @@ def make_config(
     """
     merged = _located_space(dict(values), folder)
     for key, value in overrides.items():
-        _set(merged, key, value)
-    merged = _absolute_runs(_absolute_tables(_absolute_images(merged), folder))
+        set_key(merged, key, value)
+    merged = _absolute_runs(_absolute_tables(absolute_images(merged), folder))
     try:
         return SearchConfig.model_validate(merged)
     except ValidationError as error:
         raise ValueError(f"{source}: {one_line(error, SearchConfig)}") from None
-
-
-def parse_override(text: str) -> tuple[str, object]:
-    """Read ``KEY=VALUE`` as the command line gives it; VALUE is YAML.
-
-    >>> parse_override("train.lr=0.01")
-    ('train.lr', 0.01)
-
-    Raises:
-        ValueError: If the text is not of this form.
-    """
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise ValueError(f"--set takes KEY=VALUE, got {text!r}")
-    return key, parse_yaml(f"value: {value}", source=f"--set {key}")["value"]
 
 
 def _space_from(value: Mapping[str, Any]) -> SearchSpace:
@@ -251,16 +235,6 @@ def _located_space(values: dict[str, object], folder: Path) -> dict[str, object]
     space = values.get("space")
     if isinstance(space, str) and space.endswith((".yaml", ".yml")) and (folder / space).is_file():
         values["space"] = str(folder / space)
-    return values
-
-
-def _absolute_images(values: dict[str, object]) -> dict[str, object]:
-    """Name a folder of images from the root, so that the run can be resumed from anywhere."""
-    data = values.get("data")
-    source = data.get("source") if isinstance(data, Mapping) else None
-    if isinstance(data, Mapping) and isinstance(source, str) and source.startswith(_FOLDER):
-        folder = Path(source.removeprefix(_FOLDER)).expanduser().absolute()
-        values["data"] = {**data, "source": f"{_FOLDER}{folder}"}
     return values
 
 
@@ -291,15 +265,3 @@ def _absolute_table(table: object, folder: Path) -> object:
     path = Path(table["file"]).expanduser()
     beside = folder / path
     return {**table, "file": (beside if beside.is_file() else path).absolute()}
-
-
-def _set(values: dict[str, object], key: str, value: object) -> None:
-    part, dot, rest = key.partition(".")
-    if not dot:
-        values[part] = value
-        return
-    inner = values.get(part, {})
-    if not isinstance(inner, Mapping):
-        raise ValueError(f"{key} reaches into {part}, which is no mapping: {inner!r}")
-    values[part] = dict(inner)
-    _set(values[part], rest, value)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""How strongly a network is regularised: the ranges of progressive learning, for the paper's sizes and for any other.
+"""How strongly a network is regularised: the ranges of progressive learning, as published and for any other network.
 
 A larger network needs more (arXiv:2104.00298v1, Table 6): from S to L its final RandAugment, mixup and dropout grow
 about evenly with the logarithm of the parameters, and so they are set for sizes that the paper does not have.
@@ -10,17 +10,12 @@ import numpy as np
 
 from search_spaces import catalog
 
-# The final values of Table 6 for S, M and L, and the parameters of these networks as released, but for their
-# classifiers, each of 1280 channels and 1000 classes: how much a network must be held back is not the classes' matter.
-_PARAMS = tuple(catalog.get(f"efficientnetv2-{size}").params - 1281 * 1000 for size in ("s", "m", "l"))
-_RANDAUGMENT = (15.0, 20.0, 25.0)
-_MIXUP = (0.0, 0.2, 0.4)
-_DROPOUT = (0.3, 0.4, 0.5)
 _FIRST_SIZE = 128
-"""Image size of the first stage, pixels, of all three; S trains at 300 in the end."""
-_LAST_SIZE = 300
+"""Image size of the first stage of all published trainings, pixels."""
 _FIRST_RANDAUGMENT, _FIRST_MIXUP, _FIRST_DROPOUT = 5.0, 0.0, 0.1
 _MOST = {"randaugment": 30.0, "mixup": 1.0, "dropout": 0.7}
+_IMAGENET_IMAGES = 1_281_167
+"""Training images of ImageNet-1k, which the paper's settings are for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +30,39 @@ class Regularization:
     """α of the Beta distribution; 0 mixes nothing."""
     dropout: tuple[float, float]
     """Before the classifier, a probability."""
+    cutmix: tuple[float, float] = (0.0, 0.0)
+    """α of the Beta distribution; 0 pastes nothing."""
+
+
+def _published(
+    size: int, *, randaugment: float, mixup: float, dropout: tuple[float, float], cutmix: float = 0.0
+) -> Regularization:
+    return Regularization(
+        image_size=(_FIRST_SIZE, size),
+        randaugment=(_FIRST_RANDAUGMENT, randaugment),
+        mixup=(_FIRST_MIXUP, mixup),
+        dropout=dropout,
+        cutmix=(0.0, cutmix),
+    )
+
+
+PAPER = {
+    "efficientnetv2-s": _published(300, randaugment=15.0, mixup=0.0, dropout=(0.1, 0.3)),
+    "efficientnetv2-m": _published(380, randaugment=20.0, mixup=0.2, dropout=(0.1, 0.4)),
+    "efficientnetv2-l": _published(380, randaugment=25.0, mixup=0.4, dropout=(0.1, 0.5)),
+}
+"""Table 6 of arXiv:2104.00298v1; the third version of the paper has 0.5 as L's final mixup."""
+CODE = {
+    "efficientnetv2-s": _published(300, randaugment=10.0, mixup=0.0, dropout=(0.2, 0.2)),
+    "efficientnetv2-m": _published(384, randaugment=15.0, mixup=0.2, dropout=(0.3, 0.3), cutmix=0.2),
+    "efficientnetv2-l": _published(384, randaugment=20.0, mixup=0.5, dropout=(0.4, 0.4), cutmix=0.5),
+}
+"""What github.com/google/automl/efficientnetv2 trains with; a growing dropout is computed there, and then deleted."""
+
+# Parameters of these networks as released, but for their classifiers, each of 1280 channels and 1000 classes: how much
+# a network must be held back is not the classes' matter.
+_PARAMS = tuple(catalog.get(name).params - 1281 * 1000 for name in PAPER)
+_LAST_SIZE = PAPER["efficientnetv2-s"].image_size[1]
 
 
 def regularization_for(
@@ -55,15 +83,36 @@ def regularization_for(
     first_size = max(total_stride, round(smallest_train_size * _FIRST_SIZE / _LAST_SIZE / 8) * 8)
     return Regularization(
         image_size=(min(first_size, train_size), train_size),
-        randaugment=(_FIRST_RANDAUGMENT, _final(growth, _RANDAUGMENT, _FIRST_RANDAUGMENT, _MOST["randaugment"])),
-        mixup=(_FIRST_MIXUP, _final(growth, _MIXUP, _FIRST_MIXUP, _MOST["mixup"])),
-        dropout=(_FIRST_DROPOUT, _final(growth, _DROPOUT, _FIRST_DROPOUT, _MOST["dropout"])),
+        randaugment=(
+            _FIRST_RANDAUGMENT,
+            _final(growth, [each.randaugment for each in PAPER.values()], _MOST["randaugment"]),
+        ),
+        mixup=(_FIRST_MIXUP, _final(growth, [each.mixup for each in PAPER.values()], _MOST["mixup"])),
+        dropout=(_FIRST_DROPOUT, _final(growth, [each.dropout for each in PAPER.values()], _MOST["dropout"])),
     )
 
 
-def _final(growth: float, values: tuple[float, ...], least: float, most: float) -> float:
-    """Through the paper's three values over the logarithm of parameters, and straight on beyond them."""
+def growth_on(params: int, num_images: int) -> float:
+    """How much a network on a data set must be held back, as a growth that `regularization_for` takes.
+
+    EfficientNetV2-S on ImageNet has 16 parameters for an image. A network with as many needs what S needs, whatever
+    the size of its data; one with twice as many, what a network twice as large needs on ImageNet. No paper says so: it
+    is the plainest rule that is right at the three sizes published, and its advice is to be overridden freely.
+
+    >>> round(growth_on(52_858_356, 1_281_167), 2)
+    2.62
+
+    Args:
+        params: Of the network, without its classifier.
+        num_images: It is trained on.
+    """
+    return (params / num_images) / (_PARAMS[0] / _IMAGENET_IMAGES)
+
+
+def _final(growth: float, published: list[tuple[float, float]], most: float) -> float:
+    """Through the paper's three last values over the logarithm of parameters, and straight on beyond them."""
     knots, place = np.log(np.array(_PARAMS) / _PARAMS[0]), float(np.log(growth))
+    values, least = [last for _, last in published], published[0][0]
     slope = (values[-1] - values[0]) / knots[-1]
     beyond = slope * (place - np.clip(place, knots[0], knots[-1]))
     return round(float(np.clip(np.interp(place, knots, values) + beyond, least, most)), 2)

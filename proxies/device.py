@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import torch
 
 from search_spaces.messages import first_line
@@ -56,6 +57,8 @@ class Device:
     """Seconds that a piece of work takes on the device, which is drained before it and after it."""
     release_memory: Callable[[], None]
     """Give cached memory back to the device."""
+    free_memory: Callable[[], int]
+    """Bytes that nobody uses now, as the device's driver or the system counts."""
     measure_peak: Callable[[Prepare], int]
     """Most bytes that prepared work and what was prepared for it hold, see :mod:`proxies.peak_memory`."""
     read_meters: Callable[[], Reading]
@@ -209,6 +212,7 @@ def _cpu() -> Device:
         synchronize=_nothing_to_do,
         stopwatch=time_work,
         release_memory=_nothing_to_do,
+        free_memory=lambda: psutil.virtual_memory().available,
         measure_peak=measure_cpu_peak,
         read_meters=read_cpu_meters,
         canary_batch_size=32,
@@ -232,6 +236,7 @@ def _cuda(index: int) -> Device:
         synchronize=functools.partial(torch.cuda.synchronize, torch_device),
         stopwatch=functools.partial(_time_cuda_work, torch_device),
         release_memory=torch.cuda.empty_cache,
+        free_memory=lambda: torch.cuda.mem_get_info(torch_device)[0],
         measure_peak=functools.partial(measure_cuda_peak, torch_device),
         read_meters=functools.partial(_read_cuda_meters, torch_device),
         canary_batch_size=512,
@@ -250,6 +255,7 @@ def _mps() -> Device:
         synchronize=torch.mps.synchronize,
         stopwatch=functools.partial(time_work, synchronize=torch.mps.synchronize),
         release_memory=torch.mps.empty_cache,
+        free_memory=lambda: torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory(),
         measure_peak=measure_mps_peak,
         read_meters=read_cpu_meters,
         canary_batch_size=128,

@@ -63,7 +63,8 @@ def search(
 
 
 def _read(recipe: str | None, overrides: dict[str, object], settings: list[str]) -> "SearchConfig":
-    from ..config import make_config, parse_override, read_config
+    from ..config import make_config, read_config
+    from ..config_values import parse_override
     from ..recipes import find_recipe
     from ..run_directory import RunDirectory
 
