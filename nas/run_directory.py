@@ -4,7 +4,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -70,17 +70,8 @@ class RunDirectory:
         return self.study_file.exists() and self.config_file.exists()
 
     def create(self) -> None:
-        """Make the directory and make sure that it can be written.
-
-        Raises:
-            RunDirectoryError: If it cannot.
-        """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            write_whole(self.path / ".writable", "")
-            (self.path / ".writable").unlink()
-        except OSError as error:
-            raise RunDirectoryError(f"cannot write the run directory {self.path}: {error.strerror}") from None
+        """Make the directory and make sure that it can be written, see `make_folder`."""
+        make_folder(self.path)
 
     def require_started(self) -> None:
         """Make sure that there is a run to read.
@@ -108,27 +99,46 @@ class RunDirectory:
         with self.errors_file.open("a", encoding="utf-8") as file:
             file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {task}: {reason}\n{traceback}\n")
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the directory's lock: one search at a time.
+    def locked(self) -> AbstractContextManager[None]:
+        """Hold the directory's lock, see `locked`."""
+        return locked(self.path)
 
-        The operating system lets go of it when its holder dies, however it dies.
 
-        Raises:
-            RunDirectoryError: If another process holds it, with its pid and host.
-        """
-        lock = FileLock(self.path / ".lock")
-        holder_file = self.path / ".lock-holder.json"
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise RunDirectoryError(f"{self.path} is in use by {_read_holder(holder_file)}") from None
-        try:
-            write_whole(holder_file, json.dumps(_holder()))
-            yield
-        finally:
-            holder_file.unlink(missing_ok=True)
-            lock.release()
+def make_folder(path: Path) -> None:
+    """Make a directory for a run and make sure that it can be written.
+
+    Raises:
+        RunDirectoryError: If it cannot.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        write_whole(path / ".writable", "")
+        (path / ".writable").unlink()
+    except OSError as error:
+        raise RunDirectoryError(f"cannot write the run directory {path}: {error.strerror}") from None
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a directory's lock: one run at a time.
+
+    The operating system lets go of it when its holder dies, however it dies.
+
+    Raises:
+        RunDirectoryError: If another process holds it, with its pid and host.
+    """
+    lock = FileLock(path / ".lock")
+    holder_file = path / ".lock-holder.json"
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RunDirectoryError(f"{path} is in use by {_read_holder(holder_file)}") from None
+    try:
+        write_whole(holder_file, json.dumps(_holder()))
+        yield
+    finally:
+        holder_file.unlink(missing_ok=True)
+        lock.release()
 
 
 def write_whole(path: Path, text: str) -> None:

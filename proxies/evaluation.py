@@ -9,6 +9,7 @@ from .binomial import binomial_error
 from .data.batches import Batches
 from .device import Device
 from .execution import ExecutionMode
+from .training.distributed import ALONE, Processes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,15 +30,24 @@ class Score:
 
 
 def evaluate(
-    network: nn.Module, batches: Batches, *, batch_size: int, resolution: int, mode: ExecutionMode, device: Device
+    network: nn.Module,
+    batches: Batches,
+    *,
+    batch_size: int,
+    resolution: int,
+    mode: ExecutionMode,
+    device: Device,
+    processes: Processes = ALONE,
 ) -> Score:
-    """Classify every image once; the network is put back into training mode if it was in it."""
+    """Classify every image once, in one of the processes; the network is put back into training mode if it was in it."""
     was_training = network.training
     network.eval()
     correct = torch.zeros((), dtype=torch.int64, device=device.torch_device)
     with torch.inference_mode(), mode.autocast(device.torch_device):
-        for images, labels in batches.in_order(batch_size=batch_size, resolution=resolution):
+        for images, labels in batches.in_order(
+            batch_size=batch_size, resolution=resolution, rank=processes.rank, world_size=processes.size
+        ):
             logits = network(images.contiguous(memory_format=mode.memory_format))
             correct += (logits.argmax(dim=1) == labels).sum()
     network.train(was_training)
-    return Score(num_correct=int(correct.item()), num_images=len(batches))
+    return Score(num_correct=int(processes.sum(correct).item()), num_images=len(batches))
