@@ -49,6 +49,10 @@ class TrainingDirectory:
     def tensorboard_folder(self) -> Path:
         return self.path / "tensorboard"
 
+    def tracked_file(self, service: str) -> Path:
+        """What a tracking service, "wandb" or "mlflow", was told, and the id of its run."""
+        return self.path / f".{service}.json"
+
     @property
     def report_file(self) -> Path:
         return self.path / "report.html"
