@@ -105,6 +105,11 @@ class TrainingStep:
         if self.ema is not None:
             self.ema.update(self.network, step=steps_done + 2)
 
+    @property
+    def learning_rate(self) -> float:
+        """Of the last step."""
+        return self.optimizer.param_groups[0]["lr"]
+
     def set_learning_rate(self, learning_rate: float) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate

@@ -19,8 +19,8 @@ Range = tuple[float, float]
 
 # A training directory belongs to one training: these fields may not change when it is resumed.
 FINGERPRINT_FIELDS = (
-    "architecture", "weights", "data", "train", "progressive", "epochs", "steps", "batch", "max_batch_size",
-    "lr_scaling", "mode", "dtype", "sync_batch_norm", "deterministic", "seed",
+    "architecture", "weights", "padding", "norm_eps", "data", "train", "progressive", "epochs", "steps", "batch",
+    "max_batch_size", "lr_scaling", "mode", "dtype", "sync_batch_norm", "deterministic", "seed",
 )  # fmt: skip
 
 
@@ -62,11 +62,20 @@ class TrainingConfig(BaseModel):
     weights: Path | None = Field(
         default=None, strict=False, description="A file to start from; another number of classes gets a new classifier."
     )
+    padding: Literal["", "same"] | None = Field(
+        default=None, description="Of the network; by default as the weights say, else symmetric."
+    )
+    norm_eps: float | None = Field(
+        default=None, gt=0, description="Epsilon of batch norms; by default as the weights say, else 0.001."
+    )
     data: DataConfig = Field(default=DataConfig(), description="The images, and how they are split.")
     train: TrainConfig = Field(
         default=TrainConfig(ema_decay=0.9999), description="Optimizer, learning rate, loss and average."
     )
     progressive: ProgressiveConfig = Field(default=ProgressiveConfig(), description="Image sizes and regularisation.")
+    test_size: int | None = Field(
+        default=None, ge=1, description="Pixels per side at which it is judged; by default as in the last stage."
+    )
     epochs: int = Field(default=30, ge=1, description="Passes over the training images, all stages together.")
     steps: int | None = Field(default=None, ge=1, description="In place of epochs: rounded up to whole ones.")
     batch: Literal["constant", "auto"] = Field(
@@ -119,9 +128,11 @@ class TrainingConfig(BaseModel):
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
         stride = self.parsed().total_stride
-        for size in self.progressive.image_size or ():
-            if size < stride:
-                raise ValueError(f"progressive.image_size must be at least the total stride {stride}, got {size}")
+        asked = {"progressive.image_size": self.progressive.image_size or (), "test_size": (self.test_size or stride,)}
+        for name, sizes in asked.items():
+            for size in sizes:
+                if size < stride:
+                    raise ValueError(f"{name} must be at least the total stride {stride}, got {size}")
         return self
 
     @model_validator(mode="after")

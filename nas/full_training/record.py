@@ -1,12 +1,16 @@
 """A training as its directory tells it: what reports and tables read. Needs no torch."""
 
-from dataclasses import dataclass
+import csv
+import io
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
 from proxies.training.progressive import ProgressiveStage
+from search_spaces.messages import first_line
 
 from ..run_directory import write_whole
 
@@ -113,13 +117,33 @@ class TrainingRecord:
 _ADAPTER = TypeAdapter(TrainingRecord)
 
 
+def dump_record(record: TrainingRecord) -> str:
+    """The record as JSON."""
+    return _ADAPTER.dump_json(record, indent=1).decode() + "\n"
+
+
+def parse_record(text: str | bytes) -> TrainingRecord:
+    """The exact inverse of `dump_record`.
+
+    Raises:
+        ValueError: In one line, if the text is damaged or of another version.
+    """
+    try:
+        record = _ADAPTER.validate_json(text)
+    except ValidationError as error:
+        raise ValueError(f"no record of a training: {str(error).splitlines()[0]}") from None
+    if record.format != FORMAT:
+        raise ValueError(f"a record of a training must be of format {FORMAT}, got {record.format}")
+    return record
+
+
 def write_record(record: TrainingRecord, path: Path) -> None:
     """Write the record, whole or not at all.
 
     Raises:
         OSError: If it cannot be written.
     """
-    write_whole(path, _ADAPTER.dump_json(record, indent=1).decode() + "\n")
+    write_whole(path, dump_record(record))
 
 
 def read_record(path: Path) -> TrainingRecord:
@@ -129,11 +153,45 @@ def read_record(path: Path) -> TrainingRecord:
         ValueError: In one line, if the file is missing, damaged or of another version.
     """
     try:
-        record = _ADAPTER.validate_json(path.read_bytes())
+        return parse_record(path.read_bytes())
     except FileNotFoundError:
         raise ValueError(f"no training there: {path} is missing") from None
-    except (OSError, ValidationError) as error:
-        raise ValueError(f"cannot read the record of a training, {path}: {str(error).splitlines()[0]}") from None
-    if record.format != FORMAT:
-        raise ValueError(f"{path} must be of format {FORMAT}, got {record.format}")
-    return record
+    except (OSError, ValueError) as error:
+        raise ValueError(f"cannot read {path}: {first_line(error)}") from None
+
+
+def write_curves(record: TrainingRecord, path: Path) -> None:
+    """Write one row for each epoch, with its stage's settings; whole or not at all.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    rows = [
+        {
+            **asdict(entry),
+            "accuracy": entry.accuracy,
+            "ema_accuracy": entry.ema_accuracy,
+            "images_per_s": entry.images_per_s,
+            **{name: value for name, value in asdict(record.stages[entry.stage - 1]).items() if name != "epochs"},
+        }
+        for entry in record.epochs
+    ]
+    text = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    write_whole(path, text.getvalue())
+
+
+def weights_metadata(record: TrainingRecord) -> dict[str, str]:
+    """What a file of its weights says of the training, beside the settings of the network."""
+    best = record.best
+    judged = {} if best is None else {"accuracy": f"{best.judged_accuracy:.6f}", "epoch": str(best.epoch)}
+    return judged | {
+        "normalisation_mean": ",".join(map(str, record.normalisation_mean)),
+        "normalisation_std": ",".join(map(str, record.normalisation_std)),
+        "test_size": str(record.test_size),
+        "class_names": json.dumps(record.class_names),
+        "source": record.source,
+    }

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from torch import distributed as dist
 
 from ..device import Device
 
+T = TypeVar("T")
 PATIENCE = timedelta(minutes=30)
 """How long a process waits for the others: the first one may be judging, or reading a large data set."""
 
@@ -42,6 +44,22 @@ class Processes:
         total = value.clone()
         dist.all_reduce(total)
         return total
+
+    def least(self, value: Tensor) -> Tensor:
+        """Over all processes; all must ask at the same time."""
+        if self.size == 1:
+            return value
+        least = value.clone()
+        dist.all_reduce(least, op=dist.ReduceOp.MIN)
+        return least
+
+    def object_from_first(self, value: T) -> T:
+        """The first process's value, whatever it is; only for small things, seldom."""
+        if self.size == 1:
+            return value
+        values: list[T] = [value]
+        dist.broadcast_object_list(values, src=0)
+        return values[0]
 
     def from_first(self, value: Tensor) -> Tensor:
         """The first process's value."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..data.batches import Batches
+from ..data.mixing import mix
 from ..data.passes import TrainingPass
 from ..infeasible import InfeasibleError
 from ..seeds import derived_seed
@@ -127,8 +128,9 @@ class Training:
 
     def _take_step(self, images: Tensor, labels: Tensor, stage: ProgressiveStage, learning_rate: float) -> None:
         self.step.device.seed(derived_seed(self.seed, "step", self.steps_done, self.processes.rank))
+        images, targets = mix(images, labels, mixup=stage.mixup, cutmix=stage.cutmix, num_classes=self.num_classes)
         self.step.set_learning_rate(learning_rate)
-        self.epoch_loss += self.step(images, labels)
+        self.epoch_loss += self.step(images, targets)
         self.steps_done += 1
         self.step.average_weights(self.steps_done)
 

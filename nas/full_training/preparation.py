@@ -1,0 +1,263 @@
+"""All that a full training needs, made from its configuration: images, schedule, network, and where it stands."""
+
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from proxies.accuracy import GIB, load_splits
+from proxies.data.batches import Batches, make_batches, normalisation_of
+from proxies.data.split import Splits
+from proxies.device import Device
+from proxies.device_lease import DeviceLease
+from proxies.execution import ExecutionMode, parse_mode
+from proxies.fastest_mode import find_fastest_mode
+from proxies.memory import predict_peak_memory
+from proxies.training.distributed import Processes
+from proxies.training.loop import Training
+from proxies.training.progressive import ProgressiveStage, TrainingPlan
+from proxies.training.schedule import learning_rate_of
+from proxies.training_step import make_training_step
+from search_spaces.architecture import parse
+from search_spaces.network_settings import NetworkSettings
+from search_spaces.weights import load_pretrained
+
+from .config import TrainingConfig
+from .record import TrainingRecord
+from .stages import stages_of
+
+_SHARE_OF_MEMORY = 0.9
+"""The rest is left to what no prediction counts: the allocator's gaps, cuDNN's working memory, other programs."""
+_MODE_BUDGET_S = 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Images:
+    """What a training learns from and is judged by."""
+
+    splits: Splits
+    train: Batches
+    minival: Batches
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def read_images(config: TrainingConfig, device: Device) -> Images:
+    """Load and split the images.
+
+    Raises:
+        ValueError: In one line, if they cannot be had or split.
+    """
+    splits, data = load_splits(config.data), config.data
+    normalisation = normalisation_of(splits.train)
+    batches = [
+        make_batches(
+            images,
+            normalisation=normalisation,
+            augment=augment,
+            mirror=splits.mirror_keeps_label,
+            device=device,
+            memory_limit_bytes=data.memory_limit_gib * GIB,
+            num_workers=data.num_workers,
+        )
+        for images, augment in ((splits.train, config.train.augment), (splits.minival, False))
+    ]
+    return Images(splits=splits, train=batches[0], minival=batches[1], mean=normalisation.mean, std=normalisation.std)
+
+
+def plan_training(config: TrainingConfig, images: Images, *, device: Device, processes: Processes) -> TrainingRecord:
+    """Decide what a training will do: its stages, and the mode its steps are executed in.
+
+    Raises:
+        ValueError: If the schedule cannot be made.
+    """
+    mode = _find_mode(config, images, device) if processes.is_first else None
+    mode = processes.object_from_first(mode)
+    stages = stages_of(
+        config,
+        num_images=len(images.train),
+        peak_memory=lambda stage: _peak_memory(config, images, stage, mode, device, processes.size),
+        memory_bytes=_memory_bytes(config, device, processes),
+        world_size=processes.size,
+    )
+    architecture = replace(config.parsed(), resolution=stages[-1].resolution)
+    return TrainingRecord(
+        architecture=str(architecture),
+        num_classes=images.splits.num_classes,
+        in_channels=images.splits.in_channels,
+        class_names=images.splits.class_names,
+        source=config.data.source,
+        num_train=len(images.train),
+        num_judged=len(images.minival),
+        judged_by="minival",
+        normalisation_mean=images.mean,
+        normalisation_std=images.std,
+        test_size=config.test_size or architecture.resolution,
+        initial_weights=None if config.weights is None else str(config.weights),
+        mode=str(mode),
+        device=str(device.identity()),
+        world_size=processes.size,
+        stages=stages,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Built:
+    """A training at its first step."""
+
+    training: Training
+    settings: NetworkSettings
+    """What the network's logits depend on beside its weights."""
+    notes: tuple[str, ...]
+    """What was done to the weights that it starts from, a sentence each."""
+
+
+def build_training(
+    config: TrainingConfig,
+    record: TrainingRecord,
+    *,
+    device: Device,
+    processes: Processes,
+    settings: NetworkSettings | None = None,
+) -> Built:
+    """Build the network, with weights to start from where there are any.
+
+    Args:
+        config: What is asked for.
+        record: What was planned.
+        device: Where.
+        processes: That train together.
+        settings: Of the network, where a checkpoint holds its weights and those to start from are no longer needed.
+
+    Raises:
+        ValueError: If the weights do not fit.
+    """
+    settings, network, notes = _network(config, record, settings)
+    plan = TrainingPlan(stages=record.stages, num_images=record.num_train)
+    step = make_training_step(
+        network,
+        config=config.train,
+        mode=parse_mode(record.mode),
+        device=device,
+        world_size=processes.size,
+        sync_batch_norm=config.sync_batch_norm,
+    )
+    if config.activation_checkpointing:
+        from proxies.activation_checkpointing import checkpoint_activations
+
+        checkpoint_activations(step.network)
+    training = Training(
+        step=step,
+        plan=plan,
+        learning_rate=learning_rate_of(config.train, plan.num_epochs),
+        seed=config.seed,
+        num_classes=record.num_classes,
+        processes=processes,
+    )
+    return Built(training=training, settings=settings, notes=notes)
+
+
+@contextmanager
+def reproducible(config: TrainingConfig, device: Device) -> Iterator[None]:
+    """Set threads, and where asked for allow no kernel whose result differs from run to run; all is put back."""
+    threads, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    if config.threads is not None or (config.deterministic and device.kind == "cpu"):
+        torch.set_num_threads(config.threads or 1)
+    if config.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS has no deterministic kernels
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic)
+        torch.backends.cudnn.benchmark = benchmark
+
+
+def _network(
+    config: TrainingConfig, record: TrainingRecord, settings: NetworkSettings | None
+) -> tuple[NetworkSettings, nn.Module, tuple[str, ...]]:
+    rates = (config.train.drop_rate, config.train.drop_path_rate)
+    architecture = parse(record.architecture)
+    if settings is not None:
+        return settings, settings.build(*rates), ()
+    if config.weights is None:
+        asked = NetworkSettings(
+            architecture=architecture,
+            num_classes=record.num_classes,
+            in_channels=record.in_channels,
+            padding=config.padding or "",
+            norm_eps=config.norm_eps or 1e-3,
+        )
+        return asked, asked.build(*rates), ()
+    pretrained = load_pretrained(
+        architecture,
+        config.weights,
+        num_classes=record.num_classes,
+        in_channels=record.in_channels,
+        padding=config.padding,
+        norm_eps=config.norm_eps,
+    )
+    network = pretrained.settings.build(*rates)
+    network.load_state_dict(pretrained.network.state_dict())
+    return pretrained.settings, network, pretrained.notes
+
+
+def _find_mode(config: TrainingConfig, images: Images, device: Device) -> ExecutionMode:
+    if config.mode != "auto":
+        return parse_mode(config.mode)
+    if config.deterministic:
+        # What is measured fastest may differ from start to start.
+        dtype = "float32" if config.dtype == "auto" else config.dtype
+        return ExecutionMode(dtype=dtype, channels_last=True, small_maps=device.slow_on_small_maps)
+    architecture, splits = config.parsed(), images.splits
+    with DeviceLease(device.lease_name).exclusive():
+        choice = find_fastest_mode(
+            architecture,
+            device=device,
+            batch_size=min(config.train.batch_size, len(images.train), 64),
+            resolution=architecture.resolution,
+            num_classes=splits.num_classes,
+            in_channels=splits.in_channels,
+            planned_steps=config.epochs * math.ceil(len(images.train) / config.train.batch_size),
+            config=config.train,
+            dtypes=None if config.dtype == "auto" else ("float32", config.dtype),
+            budget_s=_MODE_BUDGET_S,
+        )
+    return choice.mode
+
+
+def _peak_memory(
+    config: TrainingConfig,
+    images: Images,
+    stage: ProgressiveStage,
+    mode: ExecutionMode,
+    device: Device,
+    world_size: int,
+) -> int:
+    return predict_peak_memory(
+        config.parsed(),
+        batch_size=stage.batch_size // world_size,
+        resolution=stage.resolution,
+        mode=mode,
+        num_classes=images.splits.num_classes,
+        in_channels=images.splits.in_channels,
+        optimizer=config.train.optimizer,
+        micro_batches=stage.micro_batches,
+        device_kind=device.kind,
+    )
+
+
+def _memory_bytes(config: TrainingConfig, device: Device, processes: Processes) -> float:
+    """The same in every process: the least that any of them has."""
+    if config.memory_gib is not None:
+        return config.memory_gib * GIB
+    on_one_device = processes.size if device.kind == "cpu" else 1
+    own = torch.tensor(_SHARE_OF_MEMORY * device.free_memory() / on_one_device, device=device.torch_device)
+    return processes.least(own).item()

@@ -1,0 +1,125 @@
+"""Train a network to the end, or take an interrupted training up again."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from proxies.device import find_device
+from proxies.device_lease import DeviceLease
+from proxies.training.checkpoint import read_checkpoint
+from proxies.training.distributed import Processes, device_of, joined, started_by_torchrun
+from search_spaces.network_settings import NetworkSettings
+
+from ..environment import describe_environment
+from ..interruption import stop_on_signals
+from ..run_directory import RunDirectoryError, locked, make_folder, write_whole
+from .config import TrainingConfig, read_training_config
+from .directory import TrainingDirectory
+from .observer import TrainingObserver
+from .preparation import build_training, plan_training, read_images, reproducible
+from .record import TrainingRecord, parse_record, read_record
+from .session import Session
+from .trackers import make_trackers
+
+
+def train(config: TrainingConfig, observer: TrainingObserver | None = None) -> TrainingRecord:
+    """Train to the end; on a directory that holds this training already, go on from its last checkpoint.
+
+    Args:
+        config: What is trained, on what, how and where to.
+        observer: Is told what happens, in the first process only.
+
+    Returns:
+        The record of the finished training.
+
+    Raises:
+        ValueError: In one line, if images, weights, schedule or device cannot be had.
+        RunDirectoryError: If the directory is in use, holds something else, or another training.
+        StoppedTrainingError: If a signal asked for an end; the same call goes on.
+        DivergedTrainingError: If the loss was not finite again and again.
+        MemoryInfeasibleError: If memory does not suffice.
+        OSError: If something cannot be written; the last checkpoint stays.
+    """
+    processes = started_by_torchrun()
+    device = find_device(device_of(processes, config.device))
+    directory = TrainingDirectory(config.out)
+    observer = observer if observer is not None and processes.is_first else TrainingObserver()
+    with reproducible(config, device), joined(processes, device), _held(config, directory, processes):
+        if directory.record_file.exists() and (record := read_record(directory.record_file)).state == "finished":
+            return record
+        with stop_on_signals() as is_stopping, device.seeded(config.seed):
+            trackers = make_trackers(
+                config.track, directory, run_name=config.run_name, rank=processes.rank, complain=observer.complained
+            )
+            observer.preparing("reading the images")
+            images = read_images(config, device)
+            state = read_checkpoint(directory.last_checkpoint) if directory.last_checkpoint.exists() else None
+            observer.preparing("planning")
+            if state is None:
+                record, settings = plan_training(config, images, device=device, processes=processes), None
+            else:
+                record, settings = _standing(state, processes), NetworkSettings.from_metadata(state["settings"])
+            built = build_training(config, record, device=device, processes=processes, settings=settings)
+            session = Session(
+                config, directory, record, built, images, device=device, observer=observer, trackers=trackers,
+                is_stopping=is_stopping,
+            )  # fmt: skip
+            if state is not None:
+                session.take_up(state)
+            steps_done, num_steps = built.training.steps_done, built.training.plan.num_steps
+            observer.planned(session.record, notes=built.notes, steps_done=steps_done, num_steps=num_steps)
+            trackers.start(config.model_dump(mode="json"), session.record, step=steps_done)
+            session.start() if state is None else session.resume()
+            with DeviceLease(device.lease_name).shared():
+                return session.run()
+
+
+def _standing(state: dict[str, Any], processes: Processes) -> TrainingRecord:
+    """The record that a checkpoint was taken with, for the processes there are now.
+
+    Raises:
+        ValueError: If they cannot share its batches.
+    """
+    record = parse_record(state["record"])
+    for stage in record.stages:
+        if stage.batch_size % processes.size:
+            raise ValueError(f"batches of {stage.batch_size} images cannot be shared by {processes.size} processes")
+    return replace(record, world_size=processes.size)
+
+
+@contextmanager
+def _held(config: TrainingConfig, directory: TrainingDirectory, processes: Processes) -> Iterator[None]:
+    """The first process makes the directory and holds its lock; the others wait until it does."""
+    if not processes.is_first:
+        processes.wait()
+        yield
+        return
+    make_folder(directory.path)
+    with locked(directory.path):
+        _require_same_training(config, directory)
+        write_whole(directory.config_file, config.to_yaml())
+        environment = describe_environment(config.device)
+        write_whole(directory.environment_file, json.dumps(environment, indent=1) + "\n")
+        processes.wait()
+        yield
+
+
+def _require_same_training(config: TrainingConfig, directory: TrainingDirectory) -> None:
+    strangers = {path.name for path in directory.path.iterdir() if not path.name.startswith(".")}
+    if not directory.config_file.exists():
+        if strangers:
+            raise RunDirectoryError(
+                f"{directory.path} is not empty and holds no training: {', '.join(sorted(strangers)[:3])}"
+            )
+        return
+    if (directory.path / "study.db").exists():
+        raise RunDirectoryError(f"{directory.path} holds a search; give the training a directory of its own with --out")
+    before, now = read_training_config(directory.config_file).fingerprint(), config.fingerprint()
+    for name, value in now.items():
+        if before.get(name) != value:
+            raise RunDirectoryError(
+                f"{directory.path} holds another training: {name} was {before.get(name)!r}, now {value!r}; "
+                "give this one a directory of its own with --out"
+            )

@@ -1,0 +1,321 @@
+"""A full training on its way: epochs judged and recorded, checkpoints kept, divergence rolled back."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from proxies.device import Device
+from proxies.evaluation import Score, evaluate
+from proxies.infeasible import MemoryInfeasibleError
+from proxies.micro_batches import MIN_IMAGES
+from proxies.training.checkpoint import read_checkpoint, write_checkpoint
+from proxies.training.loop import EpochDone, NonFiniteLossError
+from proxies.training.progressive import PlannedEpoch, ProgressiveStage, TrainingPlan
+from search_spaces.weights import write_tensors
+
+from .config import TrainingConfig
+from .directory import TrainingDirectory
+from .observer import TrainingObserver
+from .preparation import Built, Images
+from .record import (
+    EpochRecord,
+    Event,
+    State,
+    TrainingRecord,
+    dump_record,
+    parse_record,
+    weights_metadata,
+    write_curves,
+    write_record,
+)
+from .trackers import Trackers
+
+MAX_ROLLBACKS = 3
+SMALLER = 0.5
+"""Factor of the learning rate after a roll-back."""
+CHECK_STEPS = 50
+"""Steps between looks at the loss, each of which waits for the device."""
+AGREE_STEPS = 10
+"""Steps between agreements of several processes whether to stop; one alone looks after every step."""
+
+
+class StoppedTrainingError(Exception):
+    """A signal asked for an end; everything is kept."""
+
+
+class DivergedTrainingError(Exception):
+    """The loss was not finite again after the last roll-back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Point:
+    """Where an epoch stood when its curves were last told of it."""
+
+    epoch: int = -1
+    num_steps: int = 0
+    loss: float = 0.0
+    """Sum over the steps."""
+    seconds: float = 0.0
+
+
+class Session:
+    """One start of a training, in one of its processes."""
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        directory: TrainingDirectory,
+        record: TrainingRecord,
+        built: Built,
+        images: Images,
+        *,
+        device: Device,
+        observer: TrainingObserver,
+        trackers: Trackers,
+        is_stopping: Callable[[], bool],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._config = config
+        self._directory = directory
+        self._record = record
+        self._training = built.training
+        self._settings = built.settings
+        self._images = images
+        self._device = device
+        self._processes = built.training.processes
+        self._observer = observer
+        self._trackers = trackers
+        self._is_stopping = is_stopping
+        self._clock = clock
+        self._rollbacks = 0
+        self._kept_s = clock()
+        self._point = _Point()
+
+    @property
+    def record(self) -> TrainingRecord:
+        return self._record
+
+    def take_up(self, state: dict[str, Any], stages: tuple[ProgressiveStage, ...] | None = None) -> None:
+        """Stand where a checkpoint was taken.
+
+        Args:
+            state: What the checkpoint holds.
+            stages: In place of those it was taken in; of as many steps.
+        """
+        self._record = parse_record(state["record"])
+        if stages is not None:
+            self._record = replace(self._record, stages=stages)
+        self._rollbacks = int(state["rollbacks"])
+        self._training.plan = TrainingPlan(stages=self._record.stages, num_images=self._record.num_train)
+        self._training.load_state(state["training"])
+
+    def start(self) -> None:
+        """Keep the first checkpoint of a new training: what cannot be written is found out at once."""
+        self._keep()
+
+    def resume(self) -> None:
+        """Go on from where a checkpoint was taken."""
+        self._record = replace(self._record, state="running")
+        self._happened("resumed", f"from step {self._training.steps_done}")
+
+    def run(self) -> TrainingRecord:
+        """Train to the end.
+
+        Raises:
+            StoppedTrainingError: If a signal asked for it; everything is kept.
+            DivergedTrainingError: If the loss is not finite after the last roll-back.
+            MemoryInfeasibleError: If even the smallest parts of a batch do not fit.
+            OSError: If something cannot be written; the last checkpoint stays.
+        """
+        while not self._has_finished():
+            try:
+                with self._device.out_of_memory_is_infeasible():
+                    self._train()
+            except NonFiniteLossError as error:
+                self._roll_back(str(error))
+            except MemoryInfeasibleError:
+                self._take_smaller_parts()
+        self._end("finished")
+        return self._record
+
+    def _has_finished(self) -> bool:
+        return len(self._record.epochs) == self._record.num_epochs
+
+    def _train(self) -> None:
+        for done in self._training.epochs(self._images.train, after_step=self._after_step):
+            self._end_epoch(done)
+
+    def _after_step(self, planned: PlannedEpoch) -> None:
+        steps_done = self._training.steps_done
+        self._observer.stepped(planned, steps_done=steps_done)
+        if self._trackers.is_due():
+            self._tell_step(planned)
+        if steps_done % CHECK_STEPS == 0:
+            self._training.mean_loss(planned)
+        if self._processes.size > 1 and steps_done % AGREE_STEPS:
+            return
+        stops, keeps = self._agreed()
+        if stops or keeps:
+            self._training.mean_loss(planned)
+            self._keep()
+        if stops:
+            self._end("stopped")
+            raise StoppedTrainingError
+
+    def _agreed(self) -> tuple[bool, bool]:
+        """Whether to stop, and whether to keep a checkpoint: one process's wish is everybody's."""
+        is_due = self._clock() - self._kept_s > 60 * self._config.checkpoint_minutes
+        if self._processes.size == 1:
+            return self._is_stopping(), is_due
+        wishes = torch.tensor([self._is_stopping(), is_due], dtype=torch.float32, device=self._device.torch_device)
+        stops, keeps = self._processes.sum(wishes).tolist()
+        return stops > 0, keeps > 0
+
+    def _tell_step(self, planned: PlannedEpoch) -> None:
+        """Of the steps since the last point, or since the epoch began."""
+        training = self._training
+        before = self._point if self._point.epoch == planned.number else _Point(epoch=planned.number)
+        now = _Point(
+            epoch=planned.number,
+            num_steps=training.steps_done - planned.first_step,
+            loss=training.epoch_loss.item(),
+            seconds=training.epoch_seconds,
+        )
+        self._point = now
+        num_steps = now.num_steps - before.num_steps
+        if num_steps > 0 and now.seconds > before.seconds:
+            self._trackers.step(
+                training.steps_done,
+                loss=(now.loss - before.loss) / num_steps,
+                learning_rate=training.step.learning_rate,
+                images_per_s=num_steps * planned.stage.batch_size / (now.seconds - before.seconds),
+            )
+
+    def _end_epoch(self, done: EpochDone) -> None:
+        self._observer.stepped(done.planned, steps_done=self._training.steps_done)
+        self._observer.judging(done.planned)
+        entry = self._judge(done)
+        self._record = replace(self._record, epochs=(*self._record.epochs, entry))
+        is_best = self._record.best == entry
+        self._observer.epoch(entry, done.planned.stage, is_best=is_best)
+        self._trackers.epoch(entry, done.planned.stage, step=self._training.steps_done)
+        if is_best and self._processes.is_first:
+            self._keep_best(entry)
+        self._keep()
+        if self._agreed()[0] and not self._has_finished():
+            self._end("stopped")
+            raise StoppedTrainingError
+
+    def _judge(self, done: EpochDone) -> EpochRecord:
+        start, step = self._clock(), self._training.step
+        score = self._score(step.network)
+        averaged = None if step.ema is None else self._score(step.ema.module)
+        return EpochRecord(
+            epoch=done.planned.number + 1,
+            stage=done.planned.stage_number + 1,
+            train_loss=done.train_loss,
+            learning_rate=done.learning_rate,
+            num_trained=done.num_trained,
+            train_seconds=done.train_seconds,
+            eval_seconds=self._clock() - start,
+            num_correct=score.num_correct,
+            ema_num_correct=None if averaged is None else averaged.num_correct,
+            num_judged=score.num_images,
+        )
+
+    def _score(self, network: nn.Module) -> Score:
+        self._processes.share_statistics(network)
+        stage = self._record.stages[-1]
+        return evaluate(
+            network,
+            self._images.minival,
+            batch_size=max(1, stage.batch_size // stage.micro_batches // self._processes.size),
+            resolution=self._record.test_size,
+            mode=self._training.step.mode,
+            device=self._device,
+            processes=self._processes,
+        )
+
+    def _keep(self) -> None:
+        """Write the newest checkpoint, and what people look at.
+
+        Raises:
+            NonFiniteLossError: If the weights are not finite: going on from there would lead nowhere.
+        """
+        if not _is_finite(self._training.step.network):
+            raise NonFiniteLossError(f"weights are not finite after step {self._training.steps_done}")
+        if self._processes.is_first:
+            state = {
+                "training": self._training.state(),
+                "record": dump_record(self._record),
+                "rollbacks": self._rollbacks,
+                "settings": self._settings.to_metadata(),
+            }
+            write_checkpoint(state, self._directory.last_checkpoint)
+            self._write_record()
+        self._kept_s = self._clock()
+
+    def _keep_best(self, entry: EpochRecord) -> None:
+        step = self._training.step
+        averaged = None if step.ema is None else step.ema.module.state_dict()
+        best = {"network": step.network.state_dict(), "ema": averaged, "epoch": entry.epoch}
+        write_checkpoint(best, self._directory.best_checkpoint)
+        metadata = self._settings.to_metadata() | weights_metadata(self._record)
+        write_tensors(self._directory.weights_file, step.judged_network.state_dict(), metadata)
+
+    def _roll_back(self, reason: str) -> None:
+        """Go back to the last checkpoint, with a smaller learning rate from there on."""
+        if self._rollbacks == MAX_ROLLBACKS:
+            self._end("diverged")
+            raise DivergedTrainingError(f"{reason}, after {MAX_ROLLBACKS} roll-backs with smaller learning rates")
+        self.take_up(read_checkpoint(self._directory.last_checkpoint))
+        self._rollbacks += 1
+        self._training.lr_factor *= SMALLER
+        text = f"{reason}; back to step {self._training.steps_done}, learning rate × {self._training.lr_factor:g}"
+        self._happened("rolled back", text)
+        self._trackers.rewind(step=self._training.steps_done)
+        self._keep()
+
+    def _take_smaller_parts(self) -> None:
+        """After a real lack of memory: the stage it happened in and those after it take twice as many parts.
+
+        The step that failed may have moved some weights and not others, so the training goes back to what was kept.
+
+        Raises:
+            MemoryInfeasibleError: If parts cannot be smaller, or other processes wait for this one's gradients.
+        """
+        stages, current = self._record.stages, len(self._record.epochs)
+        place = next(epoch.stage_number for epoch in self._training.plan.epochs() if epoch.number == current)
+        parts = 2 * stages[place].micro_batches
+        if self._processes.size > 1 or stages[place].batch_size // parts < MIN_IMAGES:
+            raise MemoryInfeasibleError(f"out of memory in epoch {current + 1}; smaller train.batch_size needs less")
+        smaller = tuple(replace(stage, micro_batches=max(parts, stage.micro_batches)) for stage in stages[place:])
+        self.take_up(read_checkpoint(self._directory.last_checkpoint), stages=(*stages[:place], *smaller))
+        self._happened("rolled back", f"out of memory; batches in {parts} parts from step {self._training.steps_done}")
+        self._trackers.rewind(step=self._training.steps_done)
+        self._keep()
+
+    def _happened(self, kind: Literal["resumed", "rolled back", "skipped images"], text: str) -> None:
+        event = Event(epoch=len(self._record.epochs) + 1, kind=kind, text=text)
+        self._record = replace(self._record, events=(*self._record.events, event))
+        self._observer.happened(event)
+        self._trackers.event(event, step=self._training.steps_done)
+
+    def _end(self, state: State) -> None:
+        self._record = replace(self._record, state=state)
+        if self._processes.is_first:
+            self._write_record()
+        self._trackers.close(state)
+
+    def _write_record(self) -> None:
+        write_record(self._record, self._directory.record_file)
+        write_curves(self._record, self._directory.curves_file)
+
+
+def _is_finite(network: nn.Module) -> bool:
+    norms = torch._foreach_norm([weight.detach() for weight in network.parameters()])
+    return bool(torch.isfinite(torch.stack(norms)).all().item())
