@@ -87,7 +87,7 @@ def read_run(path: Path) -> Run:
         failed_measurements={number: found for number, found in measurements.items() if isinstance(found, str)},
         earlier=tuple(read_earlier(study)),
         tables=tuple(read_tables_of(study)),
-        environment=_read_environment(directory.environment_file),
+        environment=read_environment(directory.environment_file),
         family=_read_family(directory.family_file),
     )
 
@@ -102,7 +102,12 @@ def _read_family(path: Path) -> Family | str | None:
         return str(error)
 
 
-def _read_environment(path: Path) -> Mapping[str, Any]:
+def read_environment(path: Path) -> Mapping[str, Any]:
+    """What `environment.json` says; nothing where it is missing.
+
+    Raises:
+        RunDirectoryError: If it is damaged.
+    """
     if not path.exists():
         return {}
     try:

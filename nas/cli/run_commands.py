@@ -1,5 +1,7 @@
-"""``nas report``, ``nas rerank`` and ``nas compare``: finished searches, looked at again."""
+"""``nas report``, ``nas rerank`` and ``nas compare``: searches and trainings, looked at again."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -17,20 +19,33 @@ def register(app: typer.Typer) -> None:
 
 
 def report(
-    directory: _DIR,
+    directory: Annotated[Path, typer.Argument(help="The directory of a search or of a training.")],
     out: Annotated[Path | None, typer.Option(help="The HTML file; by default report.html in the directory.")] = None,
 ) -> None:
-    """Write the report of a run, running or finished, as one HTML file that needs no network."""
+    """Write the report of a search or a training, running or ended, as one HTML file that needs no network."""
+    with usage_errors():
+        write, path = _reported(directory)
+        path = out or path
+        if not path.parent.is_dir():
+            raise ValueError(f"no such folder for the report: {path.parent}")
+    write(path)
+    print(path)
+
+
+def _reported(directory: Path) -> tuple[Callable[[Path], None], Path]:
+    """What writes the report of a directory, and where by default; a training has a record, a search has a study."""
+    from ..full_training.directory import TrainingDirectory
+
+    training = TrainingDirectory(directory)
+    if training.record_file.exists():
+        from ..report.training_page import read_training, write_training_page
+
+        return partial(write_training_page, read_training(training)), training.report_file
     from ..report import write_report
     from ..run import read_run
 
-    with usage_errors():
-        run = read_run(directory)
-        path = out or run.directory.report_file
-        if not path.parent.is_dir():
-            raise ValueError(f"no such folder for the report: {path.parent}")
-    write_report(run, path)
-    print(path)
+    run = read_run(directory)
+    return partial(write_report, run), run.directory.report_file
 
 
 def rerank(

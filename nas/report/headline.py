@@ -6,7 +6,7 @@ from ..leaderboard import Entry
 from ..quantities import count, duration, milliseconds, percent, reward_text
 from ..trials import State
 from .findings import Findings
-from .markup import Markup, breakable, element, join
+from .markup import Markup, copyable, element, facts, join, tiles
 from .ribbon import ribbon, ribbon_legend
 from .step_times import step_time_origin, surprises
 
@@ -51,12 +51,7 @@ def _best(findings: Findings) -> Markup:
         *(element("p", line, class_="verdict") for line in surprises(findings)),
         ribbon(parse(best.architecture)),
         ribbon_legend(),
-        element(
-            "div",
-            element("code", breakable(best.architecture), id="best"),
-            element("button", "Copy", type="button", class_="copy", data_copies="best"),
-            class_="text-form",
-        ),
+        copyable(best.architecture),
         _tiles(findings, best),
         class_="hero",
     )
@@ -87,25 +82,21 @@ def _tiles(findings: Findings, best: Entry) -> Markup:
     ratio_s, ratio_p = best.step_time_s / reference.step_time_ref_s, best.params / reference.params_ref
     times = f"mean of {best.num_trainings} trainings" if best.num_trainings > 1 else "one training"
     how = "measured" if best.is_step_time_measured else "predicted"
-    tiles = [
+    figures = [
         ("Reward", f"{best.reward:.4f}", f"± {best.reward_se:.4f}"),
         ("Accuracy A", percent(best.accuracy, best.accuracy_se), times),
         ("Step time S", milliseconds(best.step_time_s, best.step_time_se), f"{how}, {ratio_s:.2f} × the backbone"),
         ("Parameters P", count(best.params), f"{ratio_p:.2f} × the backbone"),
         ("MACs", count(best.macs), f"at {parse(best.architecture).resolution} pixels"),
     ]
-    return element("dl", *(_tile(*tile) for tile in tiles), class_="tiles")
-
-
-def _tile(name: str, value: str, note: str) -> Markup:
-    return element("div", element("dt", name), element("dd", value, class_="value"), element("dd", note, class_="note"))
+    return tiles(figures)
 
 
 def _facts(findings: Findings) -> Markup:
     config, data = findings.run.config, findings.run.preparation.data
     size = config.fidelity.resolution or findings.space.resolution
     share = "" if config.fidelity.data_share == 1 else f", {config.fidelity.data_share:.0%} of the images"
-    facts = {
+    texts = {
         "Images": f"{data.source}: {data.num_train} to train, {data.num_minival} to judge, {data.num_classes} classes",
         "Short training": f"{config.fidelity.epochs} epochs at {size} pixels{share}",
         "Step time": step_time_origin(findings),
@@ -114,8 +105,7 @@ def _facts(findings: Findings) -> Markup:
         "Sampler": f"{config.sampler}, seed {config.seed}",
         "Trials": _trials(findings),
     }
-    pairs = [element("div", element("dt", name), element("dd", text)) for name, text in facts.items()]
-    return element("dl", *pairs, class_="facts")
+    return facts(texts)
 
 
 def _trials(findings: Findings) -> str:

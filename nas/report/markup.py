@@ -1,6 +1,6 @@
 """HTML that cannot be broken by what it shows: every text is escaped unless it is markup already."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 _VOID = ("br", "hr", "rect", "circle")
@@ -67,6 +67,46 @@ def table(
         lines = [line for pair in zip(lines, under, strict=True) for line in pair]
     body = element("tbody", *lines)
     return element("div", element("table", head, body), class_="scroll", tabindex=0)
+
+
+def section(name: str, title: str, *content: Markup) -> Markup:
+    """A part of the page with its heading."""
+    return element("section", element("h2", title), *content, id=name)
+
+
+def details(title: str, content: Markup) -> Markup:
+    """What is seen once its title is clicked."""
+    return element("details", element("summary", title), content)
+
+
+def text_form(architecture: str) -> Markup:
+    """An architecture's text in a table or below one."""
+    return element("code", breakable(architecture), class_="architecture")
+
+
+def copyable(architecture: str) -> Markup:
+    """An architecture's text with a button that copies it; once a page."""
+    return element(
+        "div",
+        element("code", breakable(architecture), id="best"),
+        element("button", "Copy", type="button", class_="copy", data_copies="best"),
+        class_="text-form",
+    )
+
+
+def tiles(figures: Iterable[tuple[str, str, str]]) -> Markup:
+    """The figures that matter most: name, value, and a note in small letters."""
+    return element("dl", *(_tile(*figure) for figure in figures), class_="tiles")
+
+
+def facts(texts: Mapping[str, str]) -> Markup:
+    """Names and what is to be said of them."""
+    pairs = [element("div", element("dt", name), element("dd", text)) for name, text in texts.items()]
+    return element("dl", *pairs, class_="facts")
+
+
+def _tile(name: str, value: str, note: str) -> Markup:
+    return element("div", element("dt", name), element("dd", value, class_="value"), element("dd", note, class_="note"))
 
 
 def _cells(kind: str, values: Sequence[str], numeric: Sequence[int]) -> list[Markup]:

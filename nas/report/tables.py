@@ -10,7 +10,7 @@ from ..leaderboard import Entry
 from ..quantities import count, milliseconds, percent, reward_text, step_time_text
 from ..trials import TrialRecord
 from .findings import Findings
-from .markup import Markup, breakable, element, table
+from .markup import Markup, details, element, section, table, text_form
 from .ribbon import ribbon
 from .step_times import step_time_paragraphs
 
@@ -31,14 +31,14 @@ def leaderboard_section(findings: Findings) -> Markup:
     if len(board) > NUM_FIRST:
         last = min(len(board), MAX_ROWS)
         rest = "" if last == len(board) else f" of {len(board)}; the others are in trials.csv"
-        content.append(_details(f"Ranks {NUM_FIRST + 1} to {last}{rest}", _leaderboard(board[NUM_FIRST:last])))
-    return _section("leaderboard", "Leaderboard", *content)
+        content.append(details(f"Ranks {NUM_FIRST + 1} to {last}{rest}", _leaderboard(board[NUM_FIRST:last])))
+    return section("leaderboard", "Leaderboard", *content)
 
 
 def architectures_section(findings: Findings) -> Markup:
     """The leaders and the backbone, stage by stage."""
     cards = [_card(entry, is_open=entry is findings.best) for entry in findings.leaders]
-    return _section("architectures", "The leaders, stage by stage", *cards, *_references(findings), *_front(findings))
+    return section("architectures", "The leaders, stage by stage", *cards, *_references(findings), *_front(findings))
 
 
 def unjudged_section(findings: Findings) -> Markup:
@@ -50,7 +50,7 @@ def unjudged_section(findings: Findings) -> Markup:
         "Infeasible: the candidate cannot be judged here, and the sampler learns that. Failed: an attempt died, which "
         "says nothing about the candidate, so it is tried again."
     )
-    return _section(
+    return section(
         "unjudged",
         "Infeasible and failed",
         element("p", note),
@@ -76,14 +76,14 @@ def circumstances_section(findings: Findings) -> Markup:
         f"{run.preparation.mode}. The step whose time counts runs in {run.preparation.step_mode}."
     )
     environment = [(key, str(value)) for key, value in flatten(run.environment).items()]
-    return _section(
+    return section(
         "circumstances",
         "Circumstances",
         element("p", chosen),
         *step_time_paragraphs(findings),
         table(("execution mode", "step of the backbone", "beside the fastest"), rows, numeric=(1, 2)),
-        _details("Configuration", element("pre", run.config.to_yaml(), tabindex=0)),
-        _details("Environment", table(("", ""), environment)),
+        details("Configuration", element("pre", run.config.to_yaml(), tabindex=0)),
+        details("Environment", table(("", ""), environment)),
     )
 
 
@@ -117,12 +117,12 @@ def reading_section(findings: Findings) -> Markup:
         ),
     )
     items = [element("li", element("strong", head), " ", text) for head, text in points]
-    return _section("reading", "How to read this", element("ul", *items))
+    return section("reading", "How to read this", element("ul", *items))
 
 
 def _leaderboard(entries: Sequence[Entry]) -> Markup:
     headers = ("rank", "trial", "", "A", "trainings", "S", "P", "MACs", "reward", "> backbone")
-    texts = [_text_form(entry.architecture) for entry in entries]
+    texts = [text_form(entry.architecture) for entry in entries]
     return table(headers, map(_leaderboard_row, entries), numeric=(0, 1, 3, 4, 5, 6, 7, 8), notes=texts)
 
 
@@ -143,7 +143,7 @@ def _leaderboard_row(entry: Entry) -> tuple[str, ...]:
 
 
 def _unjudged_row(record: TrialRecord) -> tuple[str, ...]:
-    architecture = _text_form(record.candidate.architecture) if record.candidate else "–"
+    architecture = text_form(record.candidate.architecture) if record.candidate else "–"
     return str(record.number), str(record.state), record.reason or "–", architecture
 
 
@@ -162,7 +162,7 @@ def _card(entry: Entry, *, is_open: bool) -> Markup:
         "details",
         summary,
         _stages(architecture),
-        _text_form(entry.architecture),
+        text_form(entry.architecture),
         class_="card",
         open="" if is_open else None,
     )
@@ -205,7 +205,7 @@ def _front(findings: Findings) -> list[Markup]:
             percent(entry.accuracy, entry.accuracy_se),
             step_time_text(entry),
             count(entry.params),
-            _text_form(entry.architecture),
+            text_form(entry.architecture),
         )
         for entry in findings.front
     ]
@@ -213,15 +213,3 @@ def _front(findings: Findings) -> list[Markup]:
         element("h3", "The Pareto front"),
         table(("trial", "A", "S", "P", "architecture"), rows, numeric=(0, 2, 3)),
     ]
-
-
-def _text_form(architecture: str) -> Markup:
-    return element("code", breakable(architecture), class_="architecture")
-
-
-def _details(title: str, content: Markup) -> Markup:
-    return element("details", element("summary", title), content)
-
-
-def _section(name: str, title: str, *content: Markup) -> Markup:
-    return element("section", element("h2", title), *content, id=name)
