@@ -39,15 +39,20 @@ def evaluate(
     device: Device,
     processes: Processes = ALONE,
 ) -> Score:
-    """Classify every image once, in one of the processes; the network is put back into training mode if it was in it."""
+    """Classify every image once, in one of the processes; a network in training mode is put back into it.
+
+    Images that are skipped do not count.
+    """
     was_training = network.training
     network.eval()
     correct = torch.zeros((), dtype=torch.int64, device=device.torch_device)
+    judged = torch.zeros((), dtype=torch.int64, device=device.torch_device)
     with torch.inference_mode(), mode.autocast(device.torch_device):
         for images, labels in batches.in_order(
             batch_size=batch_size, resolution=resolution, rank=processes.rank, world_size=processes.size
         ):
             logits = network(images.contiguous(memory_format=mode.memory_format))
             correct += (logits.argmax(dim=1) == labels).sum()
+            judged += len(labels)
     network.train(was_training)
-    return Score(num_correct=int(processes.sum(correct).item()), num_images=len(batches))
+    return Score(num_correct=int(processes.sum(correct).item()), num_images=int(processes.sum(judged).item()))

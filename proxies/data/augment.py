@@ -32,9 +32,8 @@ class Draws:
     """(N,) bool."""
 
     @classmethod
-    def draw(cls, num_images: int, *, margin: int, mirror: bool, seed: int) -> "Draws":
+    def draw(cls, num_images: int, *, margin: int, mirror: bool, generator: torch.Generator) -> "Draws":
         """Draw for one epoch, on the CPU, so that a seed means the same on every device."""
-        generator = torch.Generator().manual_seed(seed)
         return cls(
             order=torch.randperm(num_images, generator=generator),
             offsets=torch.randint(2 * margin + 1, (num_images, 2), generator=generator),

@@ -14,6 +14,7 @@ from .images import LabelledImages, PixelImages, cover_square
 from .normalisation import Batch, Normalisation, normalisation_of
 from .passes import TrainingPass, num_steps, share_of
 from .streaming import StreamedBatches
+from .strong_augmentation import StrongAugmentation
 
 __all__ = [
     "Batch", "Batches", "LimitedBatches", "MemoryBatches", "Normalisation", "ResizedBatches", "StreamedBatches",
@@ -31,16 +32,28 @@ class Batches(Protocol):
         """Number of images."""
         ...
 
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """Names of the images that this process could not read, so far; empty where that is an error."""
+        ...
+
     def shuffled(self, training_pass: TrainingPass) -> Iterator[Batch]:
         """This process's part of an epoch of training: shuffled, augmented, whole batches only (see `num_steps`).
 
+        In place of an image that is skipped comes the next one that is not.
+
         Raises:
             ValueError: If a batch has too few images for every process to get one.
+            ImageError: If an image cannot be read, and is not to be skipped, or none can.
         """
         ...
 
     def in_order(self, *, batch_size: int, resolution: int, rank: int = 0, world_size: int = 1) -> Iterator[Batch]:
-        """This process's images as they are; each image comes once, in one of the processes."""
+        """This process's images as they are; each comes once, in one of the processes, if it can be read.
+
+        Raises:
+            ImageError: If an image cannot be read, and is not to be skipped, or none can.
+        """
         ...
 
 
@@ -88,22 +101,33 @@ class MemoryBatches:
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        return self.images.skipped
+
     def shuffled(self, training_pass: TrainingPass) -> Iterator[Batch]:
         resolution = training_pass.resolution
         padded, labels = self._at_size(resolution), self._labels()
         margin = margin_of(resolution, augment=self.augment)
-        draws = Draws.draw(len(self), margin=margin, mirror=self.augment and self.mirror, seed=training_pass.seed)
-        draws = draws.to(self.device.torch_device)
+        generator = torch.Generator().manual_seed(training_pass.seed)
+        draws = Draws.draw(len(self), margin=margin, mirror=self.augment and self.mirror, generator=generator)
+        draws = replace(draws, order=self.images.stand_ins()[draws.order]).to(self.device.torch_device)
+        strong = StrongAugmentation.draw(training_pass, len(self), generator=generator)
         for positions in training_pass.parts(len(self)):
             batch = draws.at(positions)
-            yield self.normalisation.apply(crop_and_mirror(padded, batch, resolution)), labels[batch.order]
+            pixels = strong.apply(crop_and_mirror(padded, batch, resolution), positions)
+            yield self.normalisation.apply(pixels), labels[batch.order]
 
     def in_order(self, *, batch_size: int, resolution: int, rank: int = 0, world_size: int = 1) -> Iterator[Batch]:
         margin = margin_of(resolution, augment=self.augment)
         middle = self._at_size(resolution)[:, :, margin : margin + resolution, margin : margin + resolution]
         share = share_of(len(self), rank, world_size)
-        for pixels, labels in _in_batches(middle[share], self._labels()[share], batch_size):
-            yield self.normalisation.apply(pixels), labels
+        pixels, labels = middle[share], self._labels()[share]
+        if self.images.skipped:
+            readable = self.images.readable()[share].to(self.device.torch_device)
+            pixels, labels = pixels[readable], labels[readable]
+        for some, their_labels in _in_batches(pixels, labels, batch_size):
+            yield self.normalisation.apply(some), their_labels
 
     def _labels(self) -> Tensor:
         return self.images.labels.to(self.device.torch_device)
@@ -135,17 +159,23 @@ class ResizedBatches:
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        return self.images.skipped
+
     def shuffled(self, training_pass: TrainingPass) -> Iterator[Batch]:
         images, resolution = self._placed(), training_pass.resolution
         margin = margin_of(resolution, augment=self.augment)
-        draws = Draws.draw(len(self), margin=margin, mirror=self.augment and self.mirror, seed=training_pass.seed)
+        generator = torch.Generator().manual_seed(training_pass.seed)
+        draws = Draws.draw(len(self), margin=margin, mirror=self.augment and self.mirror, generator=generator)
         draws = draws.to(self.device.torch_device)
+        strong = StrongAugmentation.draw(training_pass, len(self), generator=generator)
         for positions in training_pass.parts(len(self)):
             batch = draws.at(positions)
             padded = pad_by_reflection(cover_square(images.pixels[batch.order], resolution), margin)
             everyone = torch.arange(len(padded), device=padded.device)
             pixels = crop_and_mirror(padded, replace(batch, order=everyone), resolution)
-            yield self.normalisation.apply(pixels), images.labels[batch.order]
+            yield self.normalisation.apply(strong.apply(pixels, positions)), images.labels[batch.order]
 
     def in_order(self, *, batch_size: int, resolution: int, rank: int = 0, world_size: int = 1) -> Iterator[Batch]:
         images = self._placed()
@@ -171,6 +201,10 @@ class LimitedBatches:
 
     def __len__(self) -> int:
         return len(self.memory)
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        return self.memory.skipped
 
     def shuffled(self, training_pass: TrainingPass) -> Iterator[Batch]:
         return self.at(training_pass.resolution).shuffled(training_pass)

@@ -1,7 +1,8 @@
-"""From an image file to pixels; every failure names the file."""
+"""From an encoded image to pixels; every failure names the image."""
 
+import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -11,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+S = TypeVar("S")
 T = TypeVar("T")
 _GREY_MODES = ("1", "L", "LA")
 _COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
@@ -19,44 +21,39 @@ _READ_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionB
 
 
 class ImageError(ValueError):
-    """An image file cannot be used. A large set is not read before it is needed, so this may come in mid-training."""
+    """An image cannot be used. A large set is not read before it is needed, so this may come in mid-training."""
 
 
-def open_image(path: Path) -> Image.Image:
-    """Read a whole image file.
+def open_image(content: Path | bytes, *, name: str) -> Image.Image:
+    """Read a whole image.
+
+    Args:
+        content: Its file, or what would be in it.
+        name: What a message calls it; of a file, the path.
 
     Raises:
-        ImageError: If the file is no readable image, or has a pixel format that is neither grey nor colour of 8 bits.
+        ImageError: If it is no readable image, or has a pixel format that is neither grey nor colour of 8 bits.
     """
     try:
-        if path.stat().st_size == 0:
+        if (len(content) if isinstance(content, bytes) else content.stat().st_size) == 0:
             raise ValueError("the file is empty")
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as image:
             image.load()
             loaded = image.copy() if image.mode in (*_GREY_MODES, *_COLOUR_MODES) else None
     except _READ_ERRORS as error:
-        raise ImageError(f"cannot read image {path}: {_reason(error, path)}") from None
+        raise ImageError(f"cannot read image {name}: {_reason(error, name)}") from None
     if loaded is None:
-        raise ImageError(f"an image must be grey or coloured with 8 bits a channel, got {image.mode!r} in {path}")
+        raise ImageError(f"an image must be grey or coloured with 8 bits a channel, got {image.mode!r} in {name}")
     return loaded
 
 
-def is_grey(path: Path) -> bool:
-    """Whether an image has no colours; reads all of it, so that a broken file is found.
-
-    Raises:
-        ImageError: If the file is no readable image.
-    """
-    return open_image(path).mode in _GREY_MODES
+def is_grey(image: Image.Image) -> bool:
+    """Whether an image has no colours."""
+    return image.mode in _GREY_MODES
 
 
-def decode_image(path: Path, *, in_channels: int, resolution: int) -> Tensor:
-    """Read an image, scale it until it covers a square and crop it to its middle: uint8 (in_channels, side, side).
-
-    Raises:
-        ImageError: If the file is no readable image.
-    """
-    image = to_channels(open_image(path), in_channels)
+def covering_square(image: Image.Image, resolution: int) -> Tensor:
+    """A grey or RGB image, scaled until it covers a square and cropped to its middle: uint8 (C, side, side)."""
     scale = resolution / min(image.size)
     width, height = (max(resolution, round(side * scale)) for side in image.size)
     image = image.resize((width, height), Image.Resampling.BILINEAR)
@@ -75,12 +72,12 @@ def to_tensor(image: Image.Image) -> Tensor:
     return torch.from_numpy(array[None] if array.ndim == 2 else array.transpose(2, 0, 1).copy())
 
 
-def read_in_parallel(read: Callable[[Path], T], paths: Sequence[Path]) -> list[T]:
-    """Apply a reader to all files, in order; Pillow decodes outside the interpreter's lock, so threads suffice."""
+def in_parallel(read: Callable[[S], T], sources: Iterable[S]) -> list[T]:
+    """Apply a reader to all, in order; Pillow decodes outside the interpreter's lock, so threads suffice."""
     with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as threads:
-        return list(threads.map(read, paths))
+        return list(threads.map(read, sources))
 
 
-def _reason(error: BaseException, path: Path) -> str:
+def _reason(error: BaseException, name: str) -> str:
     text = str(error).strip().partition("\n")[0] or type(error).__name__
-    return "no image format that is known" if "cannot identify image file" in text else text.replace(f" '{path}'", "")
+    return "no image format that is known" if "cannot identify image file" in text else text.replace(f" '{name}'", "")

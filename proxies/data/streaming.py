@@ -1,19 +1,20 @@
-"""Batches of images that are read from files as they are needed, by worker processes."""
+"""Batches of images that are read as they are needed, by worker processes."""
 
 import multiprocessing
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from ..device import Device
-from .decoding import ImageError, open_image, to_channels, to_tensor
-from .images import FileImages
+from .decoding import ImageError, covering_square, to_tensor
+from .encoded import EncodedImages
 from .normalisation import Batch, Normalisation
 from .passes import TrainingPass, share_of
+from .strong_augmentation import StrongAugmentation
 
 SMALLEST_CROP = 0.35
 """Of a streamed image's area."""
@@ -22,13 +23,15 @@ _IMAGE_ERROR = f"{ImageError.__module__}.{ImageError.__qualname__}: "
 
 Draw = tuple[int, int]
 """Index of an image, and the seed of what is random about it."""
+Read = tuple[Tensor | None, int, list[int]]
+"""What came of it: pixels (C, H, W) uint8, their label, and the positions of images that turned out to be corrupt."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class StreamedBatches:
-    """Images read from files as they are needed, by worker processes."""
+    """Images read as they are needed, by worker processes."""
 
-    images: FileImages
+    images: EncodedImages
     normalisation: Normalisation
     augment: bool
     """Crop images at random."""
@@ -40,32 +43,42 @@ class StreamedBatches:
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        return self.images.skipped
+
     def shuffled(self, training_pass: TrainingPass) -> Iterator[Batch]:
-        files = _Files(
+        images = _TrainingImages(
             self.images, resolution=training_pass.resolution, crop=self.augment, mirror=self.augment and self.mirror
         )
-        draws = _ShuffledDraws(training_pass, len(self))
-        for pixels, labels in self._read(files, draws):
-            yield self.normalisation.apply(pixels), labels
+        generator = torch.Generator().manual_seed(training_pass.seed)
+        draws = _ShuffledDraws(training_pass, len(self), generator)
+        strong = StrongAugmentation.draw(training_pass, len(self), generator=generator)
+        for positions, (pixels, labels) in zip(draws.parts, self._read(images, draws), strict=True):
+            yield self.normalisation.apply(strong.apply(pixels, positions)), labels
 
     def in_order(self, *, batch_size: int, resolution: int, rank: int = 0, world_size: int = 1) -> Iterator[Batch]:
-        files = _Files(self.images, resolution=resolution, crop=False, mirror=False)
+        images = _OrderedImages(self.images, resolution=resolution)
         draws = _OrderedDraws(share_of(len(self), rank, world_size), batch_size)
-        for pixels, labels in self._read(files, draws):
-            yield self.normalisation.apply(pixels), labels
+        for pixels, labels in self._read(images, draws):
+            if len(labels):
+                yield self.normalisation.apply(pixels), labels
+        self.images.readable()  # raises if none is
 
-    def _read(self, files: "_Files", draws: "_ShuffledDraws | _OrderedDraws") -> Iterator[tuple[Tensor, Tensor]]:
+    def _read(self, images: Dataset[Read], draws: "_ShuffledDraws | _OrderedDraws") -> Iterator[tuple[Tensor, Tensor]]:
         """Pixels (N, C, H, W) uint8 and labels of each batch, on the device."""
         loader = DataLoader(
-            files,
+            images,
             batch_sampler=draws,
             num_workers=self._allowed_workers(),
+            collate_fn=_together,
             pin_memory=self.device.kind == "cuda",
             generator=torch.Generator(),  # the loader draws a seed for its workers; not from the default generator
         )
         torch_device = self.device.torch_device
         try:
-            for pixels, labels in loader:
+            for pixels, labels, corrupt in loader:
+                self.images.corrupt.positions.update(corrupt.tolist())
                 yield pixels.to(torch_device, non_blocking=True), labels.to(torch_device, non_blocking=True)
         except ImageError as error:
             # A worker's error arrives with its traceback as text; its last line is the one that names the file.
@@ -79,8 +92,7 @@ class StreamedBatches:
 class _ShuffledDraws:
     """Which images make up each batch of a pass; each has a seed of its own, whichever worker reads it."""
 
-    def __init__(self, training_pass: TrainingPass, num_images: int) -> None:
-        generator = torch.Generator().manual_seed(training_pass.seed)
+    def __init__(self, training_pass: TrainingPass, num_images: int, generator: torch.Generator) -> None:
         self.order = torch.randperm(num_images, generator=generator)
         self.seeds = torch.randint(2**63 - 1, (num_images,), generator=generator)
         self.parts = list(training_pass.parts(num_images))
@@ -102,10 +114,10 @@ class _OrderedDraws:
             yield [(index, 0) for index in range(start, min(start + self.batch_size, self.share.stop))]
 
 
-class _Files(Dataset[tuple[Tensor, int]]):
-    """One file at a time, in a worker."""
+class _TrainingImages(Dataset[Read]):
+    """One image at a time, in a worker, changed as its seed says; in place of a corrupt one comes the next."""
 
-    def __init__(self, images: FileImages, *, resolution: int, crop: bool, mirror: bool) -> None:
+    def __init__(self, images: EncodedImages, *, resolution: int, crop: bool, mirror: bool) -> None:
         from torchvision.transforms import v2
 
         self.images = images
@@ -114,16 +126,43 @@ class _Files(Dataset[tuple[Tensor, int]]):
         mirrors = [v2.RandomHorizontalFlip()] if mirror else []
         self.transform = v2.Compose([*crops, *mirrors]) if crops or mirrors else None
 
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, draw: Draw) -> tuple[Tensor, int]:
+    def __getitem__(self, draw: Draw) -> Read:
         index, seed = draw
-        path: Path = self.images.paths[index]
-        label = int(self.images.labels[index])
+        corrupt: list[int] = []
+        for number in range(index, index + len(self.images)):
+            found = number % len(self.images)
+            image = self.images.open_if_readable(found)
+            if image is not None:
+                return self._changed(image, seed), int(self.images.labels[found]), corrupt
+            corrupt.append(int(self.images.positions[found]))
+        raise ImageError(f"none of {len(self.images)} images can be read, the first is {self.images.skipped[0]}")
+
+    def _changed(self, image: Image.Image, seed: int) -> Tensor:
         if self.transform is None:
-            return self.images.decode(path, self.resolution), label
-        image = to_channels(open_image(path), self.images.in_channels)
+            return covering_square(image, self.resolution)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)  # torchvision's transforms draw from this one
-            return to_tensor(self.transform(image)), label
+            return to_tensor(self.transform(image))
+
+
+class _OrderedImages(Dataset[Read]):
+    """One image at a time, in a worker, as it is; none for a corrupt one."""
+
+    def __init__(self, images: EncodedImages, *, resolution: int) -> None:
+        self.images = images
+        self.resolution = resolution
+
+    def __getitem__(self, draw: Draw) -> Read:
+        index, _ = draw
+        image = self.images.open_if_readable(index)
+        if image is None:
+            return None, 0, [int(self.images.positions[index])]
+        return covering_square(image, self.resolution), int(self.images.labels[index]), []
+
+
+def _together(reads: list[Read]) -> tuple[Tensor, Tensor, Tensor]:
+    """Pixels (N, C, H, W) and labels (N,) of those that could be read, and the positions of those that could not."""
+    corrupt = torch.tensor([position for *_, positions in reads for position in positions], dtype=torch.int64)
+    found = [(pixels, label) for pixels, label, _ in reads if pixels is not None]
+    pixels, labels = default_collate(found) if found else (torch.empty(0), torch.empty(0, dtype=torch.int64))
+    return pixels, labels, corrupt

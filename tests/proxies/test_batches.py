@@ -24,8 +24,9 @@ from proxies.data.batches import (
     normalisation_of,
     num_steps,
 )
+from proxies.data.encoded import EncodedImages
 from proxies.data.folders import read_folder
-from proxies.data.images import FileImages, LabelledImages, PixelImages
+from proxies.data.images import LabelledImages, PixelImages
 from proxies.data.passes import TrainingPass
 from proxies.device import find_device
 
@@ -74,18 +75,18 @@ def textured(request: pytest.FixtureRequest, tmp_path: Path) -> Batches:
     return batches_of_kind(request.param, random_pixels(0), textured_files(tmp_path))
 
 
-def textured_files(folder: Path) -> FileImages:
+def textured_files(folder: Path) -> EncodedImages:
     generator = np.random.default_rng(0)
     for number in range(NUM_IMAGES):
         path = folder / f"class{number}" / "only.png"
         path.parent.mkdir(parents=True)
         Image.fromarray(generator.integers(0, 256, (14, 11, 3), dtype=np.uint8)).save(path)
     images = read_folder(folder).train
-    assert isinstance(images, FileImages)
+    assert isinstance(images, EncodedImages)
     return images
 
 
-def streamed(images: FileImages) -> StreamedBatches:
+def streamed(images: EncodedImages) -> StreamedBatches:
     return StreamedBatches(
         images=images, normalisation=Normalisation(mean=(0.0,) * 3, std=(1.0,) * 3), augment=True, mirror=True,
         device=find_device("cpu"), num_workers=2,
@@ -334,7 +335,7 @@ def test_crops_equal_those_of_a_loop(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     margin, resolution = 2, 6
     padded = torch.randint(0, 256, (7, 3, 10, 10), generator=generator).to(torch.uint8)
-    draws = Draws.draw(7, margin=margin, mirror=True, seed=seed)
+    draws = Draws.draw(7, margin=margin, mirror=True, generator=generator)
     result = crop_and_mirror(padded, draws, resolution)
     for position, number in enumerate(draws.order.tolist()):
         top, left = draws.offsets[position].tolist()
@@ -344,7 +345,7 @@ def test_crops_equal_those_of_a_loop(seed: int) -> None:
 
 
 def test_nothing_is_mirrored_where_a_mirror_image_changes_the_label() -> None:
-    draws = Draws.draw(1000, margin=4, mirror=False, seed=0)
+    draws = Draws.draw(1000, margin=4, mirror=False, generator=torch.Generator().manual_seed(0))
     assert not draws.mirrored.any()
     assert draws.offsets.min() == 0
     assert draws.offsets.max() == 8

@@ -6,6 +6,7 @@ import pickle
 import struct
 import urllib.error
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,9 @@ from PIL import Image
 from torchvision import datasets
 from torchvision.datasets import cifar
 
-from proxies.data.images import FileImages, Images, LabelledImages, PixelImages, digest_of
-from proxies.data.sources import DEBIAN_FASHION_MNIST, load_images
+from proxies.data.fashion_mnist import DEBIAN_FASHION_MNIST
+from proxies.data.images import Images, LabelledImages, PixelImages, digest_of
+from proxies.data.sources import load_images
 
 NUM_PER_CLASS = 3
 
@@ -142,9 +144,7 @@ class TestSourceContract:
 def relabelled(images: LabelledImages) -> LabelledImages:
     labels = images.labels.clone()
     labels[0] = 1 - labels[0].clamp(max=1)
-    if isinstance(images, PixelImages):
-        return PixelImages(pixels=images.pixels, labels=labels)
-    return FileImages(folder=images.folder, paths=images.paths, labels=labels, in_channels=images.in_channels)
+    return replace(images, labels=labels)
 
 
 def test_digits_are_those_of_scikit_learn() -> None:

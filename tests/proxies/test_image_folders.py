@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from proxies.data.decoding import decode_image
+from proxies.data.decoding import covering_square, open_image, to_channels
+from proxies.data.encoded import EncodedImages
 from proxies.data.folders import read_folder
 from proxies.data.images import digest_of
 
@@ -105,8 +106,9 @@ def test_what_is_wrong_is_refused_in_one_line_with_the_path(
 def test_classes_are_the_folders_in_alphabetical_order(tmp_path: Path) -> None:
     images = read_folder(write_classes(tmp_path, ("zebra", "ant", "10", "2")))
     assert images.class_names == ("10", "2", "ant", "zebra")
-    for path, label in zip(images.train.paths, images.train.labels.tolist(), strict=True):  # type: ignore[union-attr]
-        assert path.parent.name == images.class_names[label]
+    assert isinstance(images.train, EncodedImages)
+    for position, label in zip(images.train.positions.tolist(), images.train.labels.tolist(), strict=True):
+        assert Path(images.train.store.name(position)).parent.name == images.class_names[label]
 
 
 def test_hidden_files_are_passed_over_and_nested_ones_found(tmp_path: Path) -> None:
@@ -190,7 +192,8 @@ def test_a_picture_covers_the_square_and_keeps_its_middle(tmp_path: Path, size: 
     picture = Image.new("L", size, 0)
     picture.paste(255, (width // 4, height // 4, width - width // 4, height - height // 4))
     picture.save(tmp_path / "x.png")
-    pixels = decode_image(tmp_path / "x.png", in_channels=1, resolution=10)
+    image = open_image(tmp_path / "x.png", name="x")
+    pixels = covering_square(to_channels(image, 1), 10)
     assert pixels.shape == (1, 10, 10)
     assert pixels[0, 4:6, 4:6].min() == 255
     assert abs(int(pixels[0, 5, 0]) - int(pixels[0, 5, -1])) <= 60  # centred
