@@ -1,24 +1,29 @@
-"""Recipes: complete searches in YAML, found by path, or by name among those that are installed."""
+"""Recipes: settings in YAML, found by path, or by name among those that are installed."""
 
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from search_spaces.messages import did_you_mean
 
 _PACKAGE = "experiments"
+SEARCHES = ""
+"""Complete searches."""
+TRAININGS = "training"
+"""How a network is trained; which one, and on which images, is said beside them."""
 
 
-def recipe_names() -> list[str]:
-    """Names of the installed recipes."""
-    folder = resources.files(_PACKAGE)
-    return sorted(path.name.removesuffix(".yaml") for path in folder.iterdir() if path.name.endswith(".yaml"))
+def recipe_names(kind: str = SEARCHES) -> list[str]:
+    """Names of the installed recipes of a kind."""
+    return sorted(path.name.removesuffix(".yaml") for path in _folder(kind).iterdir() if path.name.endswith(".yaml"))
 
 
-def find_recipe(name: str) -> Path:
+def find_recipe(name: str, kind: str = SEARCHES) -> Path:
     """The file of a recipe.
 
     Args:
         name: A path, or the name of an installed recipe.
+        kind: `SEARCHES` or `TRAININGS`.
 
     Raises:
         ValueError: If there is no such file or recipe.
@@ -27,12 +32,16 @@ def find_recipe(name: str) -> Path:
         if not Path(name).is_file():
             raise ValueError(f"no such recipe file: {name}")
         return Path(name)
-    if name not in recipe_names():
-        raise ValueError(f"no recipe {name!r}; {did_you_mean(name, recipe_names())}")
-    return Path(str(resources.files(_PACKAGE) / f"{name}.yaml"))
+    if name not in recipe_names(kind):
+        raise ValueError(f"no recipe {name!r}; {did_you_mean(name, recipe_names(kind))}")
+    return Path(str(_folder(kind) / f"{name}.yaml"))
 
 
-def describe_recipe(name: str) -> str:
+def describe_recipe(name: str, kind: str = SEARCHES) -> str:
     """The recipe's own first comment."""
-    first = find_recipe(name).read_text(encoding="utf-8").splitlines()[0]
+    first = find_recipe(name, kind).read_text(encoding="utf-8").splitlines()[0]
     return first.removeprefix("#").strip() if first.startswith("#") else ""
+
+
+def _folder(kind: str) -> Traversable:
+    return resources.files(_PACKAGE) / kind

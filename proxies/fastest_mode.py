@@ -35,6 +35,8 @@ MAX_OVERFLOWS = 16
 MAX_ROUNDS = 8
 SHARE_OF_TRAINING = 0.02
 """Part of the planned training that may be spent on measuring, where that is more than the budget."""
+LONGEST_S = 120.0
+"""But no longer: large networks that train for weeks need no hours of it."""
 HOPELESS = 1.5
 """A mode this many times slower than the best one is not measured further."""
 
@@ -108,7 +110,7 @@ def find_fastest_mode(
         config: Optimizer and loss; the defaults otherwise.
         dtypes: Number formats to try; by default all that the device may have use of.
         budget_s: Seconds after which no further mode and no further round begins, or 2 % of the planned training where
-            that is more; the most promising mode is measured in any case.
+            that is more, up to two minutes; the most promising mode is measured in any case.
         build_step: Builds the step of a mode, from the same weights every time.
         clock: Seconds.
 
@@ -219,7 +221,8 @@ class _Bench:
     def choose(self, modes: list[ExecutionMode], end: float, planned_steps: int) -> ModeChoice:
         plain = self.build_step(PLAIN)
         reference = gradients(plain, self.images, self.labels)
-        end = max(end, self.clock() + SHARE_OF_TRAINING * planned_steps * self.time(plain))
+        longer = min(LONGEST_S, SHARE_OF_TRAINING * planned_steps * self.time(plain))
+        end = max(end, self.clock() + longer)
         admitted: list[_Contender | MeasuredMode] = []
         for mode in modes:
             in_time = not admitted or self.clock() < end

@@ -13,6 +13,7 @@ from . import (
     run_commands,
     scale_command,
     search_command,
+    train_command,
 )
 
 # Typer keeps the base class of its usage errors private: BadParameter ← UsageError ← ClickException.
@@ -26,7 +27,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _COMMANDS = (
-    search_command, inspect_commands, measure_commands, run_commands, scale_command, export_command, bench_command
+    search_command, inspect_commands, measure_commands, run_commands, scale_command, train_command, export_command,
+    bench_command,
 )  # fmt: skip
 for commands in _COMMANDS:
     commands.register(app)

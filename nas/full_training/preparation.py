@@ -33,6 +33,8 @@ from .stages import stages_of
 _SHARE_OF_MEMORY = 0.9
 """The rest is left to what no prediction counts: the allocator's gaps, cuDNN's working memory, other programs."""
 _MODE_BUDGET_S = 20.0
+_MODE_BATCH = 64
+"""Images at most, of the steps that tell which mode is fastest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -75,13 +77,15 @@ def plan_training(config: TrainingConfig, images: Images, *, device: Device, pro
     Raises:
         ValueError: If the schedule cannot be made.
     """
+    # Before anything is measured: the process keeps what it used then, and the system counts that as taken.
+    memory_bytes = _memory_bytes(config, device, processes)
     mode = _find_mode(config, images, device) if processes.is_first else None
     mode = processes.object_from_first(mode)
     stages = stages_of(
         config,
         num_images=len(images.train),
         peak_memory=lambda stage: _peak_memory(config, images, stage, mode, device, processes.size),
-        memory_bytes=_memory_bytes(config, device, processes),
+        memory_bytes=memory_bytes,
         world_size=processes.size,
     )
     architecture = replace(config.parsed(), resolution=stages[-1].resolution)
@@ -221,7 +225,7 @@ def _find_mode(config: TrainingConfig, images: Images, device: Device) -> Execut
         choice = find_fastest_mode(
             architecture,
             device=device,
-            batch_size=min(config.train.batch_size, len(images.train), 64),
+            batch_size=min(config.train.batch_size, len(images.train), _MODE_BATCH),
             resolution=architecture.resolution,
             num_classes=splits.num_classes,
             in_channels=splits.in_channels,

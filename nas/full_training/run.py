@@ -8,8 +8,9 @@ from typing import Any
 
 from proxies.device import find_device
 from proxies.device_lease import DeviceLease
+from proxies.execution import PLAIN
 from proxies.training.checkpoint import read_checkpoint
-from proxies.training.distributed import Processes, device_of, joined, started_by_torchrun
+from proxies.training.distributed import ALONE, Processes, device_of, joined, started_by_torchrun
 from search_spaces.network_settings import NetworkSettings
 
 from ..environment import describe_environment
@@ -24,6 +25,22 @@ from .session import Session
 from .trackers import make_trackers
 
 
+class RefusedTrainingError(ValueError):
+    """A training cannot begin; the message says why and what a person can do."""
+
+
+def plan(config: TrainingConfig) -> TrainingRecord:
+    """What a training would do: its stages and their batches. Writes nothing, and measures no mode.
+
+    Raises:
+        RefusedTrainingError: In one line, if images, schedule or device cannot be had.
+    """
+    with _refusals():
+        device = find_device(config.device)
+        unmeasured = config if config.mode != "auto" else config.model_copy(update={"mode": str(PLAIN)})
+        return plan_training(unmeasured, read_images(config, device), device=device, processes=ALONE)
+
+
 def train(config: TrainingConfig, observer: TrainingObserver | None = None) -> TrainingRecord:
     """Train to the end; on a directory that holds this training already, go on from its last checkpoint.
 
@@ -35,33 +52,35 @@ def train(config: TrainingConfig, observer: TrainingObserver | None = None) -> T
         The record of the finished training.
 
     Raises:
-        ValueError: In one line, if images, weights, schedule or device cannot be had.
+        RefusedTrainingError: In one line, if images, weights, schedule or device cannot be had.
         RunDirectoryError: If the directory is in use, holds something else, or another training.
         StoppedTrainingError: If a signal asked for an end; the same call goes on.
         DivergedTrainingError: If the loss was not finite again and again.
         MemoryInfeasibleError: If memory does not suffice.
         OSError: If something cannot be written; the last checkpoint stays.
     """
-    processes = started_by_torchrun()
-    device = find_device(device_of(processes, config.device))
+    with _refusals():
+        processes = started_by_torchrun()
+        device = find_device(device_of(processes, config.device))
     directory = TrainingDirectory(config.out)
     observer = observer if observer is not None and processes.is_first else TrainingObserver()
     with reproducible(config, device), joined(processes, device), _held(config, directory, processes):
         if directory.record_file.exists() and (record := read_record(directory.record_file)).state == "finished":
             return record
         with stop_on_signals() as is_stopping, device.seeded(config.seed):
-            trackers = make_trackers(
-                config.track, directory, run_name=config.run_name, rank=processes.rank, complain=observer.complained
-            )
-            observer.preparing("reading the images")
-            images = read_images(config, device)
-            state = read_checkpoint(directory.last_checkpoint) if directory.last_checkpoint.exists() else None
-            observer.preparing("planning")
-            if state is None:
-                record, settings = plan_training(config, images, device=device, processes=processes), None
-            else:
-                record, settings = _standing(state, processes), NetworkSettings.from_metadata(state["settings"])
-            built = build_training(config, record, device=device, processes=processes, settings=settings)
+            with _refusals():
+                trackers = make_trackers(
+                    config.track, directory, run_name=config.run_name, rank=processes.rank, complain=observer.complained
+                )
+                observer.preparing("reading the images")
+                images = read_images(config, device)
+                observer.preparing("planning")
+                state = read_checkpoint(directory.last_checkpoint) if directory.last_checkpoint.exists() else None
+                if state is None:
+                    record, settings = plan_training(config, images, device=device, processes=processes), None
+                else:
+                    record, settings = _standing(state, processes), NetworkSettings.from_metadata(state["settings"])
+                built = build_training(config, record, device=device, processes=processes, settings=settings)
             session = Session(
                 config, directory, record, built, images, device=device, observer=observer, trackers=trackers,
                 is_stopping=is_stopping,
@@ -74,6 +93,15 @@ def train(config: TrainingConfig, observer: TrainingObserver | None = None) -> T
             session.start() if state is None else session.resume()
             with DeviceLease(device.lease_name).shared():
                 return session.run()
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Before the first step a ValueError is about what was asked for; later, it is a bug."""
+    try:
+        yield
+    except ValueError as error:
+        raise RefusedTrainingError(str(error)) from error
 
 
 def _standing(state: dict[str, Any], processes: Processes) -> TrainingRecord:

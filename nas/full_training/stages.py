@@ -18,6 +18,8 @@ from search_spaces.network_settings import same_network
 from ..regularization import CODE, PAPER, Regularization, growth_on, regularization_for
 from .config import ProgressiveConfig, TrainingConfig
 
+MIN_STEPS = 100
+"""Of an epoch, where `batch: auto` doubles batches: fewer teach too little, however fast they are."""
 _ADAPTIVE: tuple[OptimizerName, ...] = ("adamw", "nadamw", "lamb", "lion")
 
 
@@ -141,9 +143,9 @@ class _Batches:
         return replace(stage, micro_batches=parts, lr_scale=self._lr_scale(stage.batch_size))
 
     def _largest(self, stage: ProgressiveStage) -> ProgressiveStage:
-        """Doubled as long as memory, the limit and the number of images allow."""
+        """Doubled as long as memory, the limit and the number of steps allow."""
         larger = replace(stage, batch_size=2 * stage.batch_size)
-        most = min(self.config.max_batch_size, self.num_images)
+        most = min(self.config.max_batch_size, self.num_images // MIN_STEPS)
         if larger.batch_size > most or self.peak_memory(larger) > self.memory_bytes:
             return stage
         return self._largest(larger)

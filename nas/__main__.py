@@ -1,0 +1,5 @@
+"""``python -m nas``, as ``torchrun -m nas train …`` starts it."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,126 @@
+"""What a full training shows while it runs: its schedule, images a second, time left, and a line for each epoch."""
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+from proxies.binomial import binomial_error
+from proxies.training.progressive import PlannedEpoch, ProgressiveStage
+
+from ..full_training.config import TrainingConfig
+from ..full_training.observer import TrainingObserver
+from ..full_training.record import EpochRecord, Event, TrainingRecord
+from ..quantities import duration, percent
+from .training_tables import epoch_line, schedule_table
+
+
+class TrainingDisplay(TrainingObserver):
+    """A live display on a terminal; one line for each epoch elsewhere."""
+
+    def __init__(self, config: TrainingConfig, console: Console | None = None) -> None:
+        self._config = config
+        self._console = console or Console()
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[note]}"),
+            TimeRemainingColumn(compact=True),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._progress.add_task("starting", total=None, note="")
+        self._stages: tuple[ProgressiveStage, ...] = ()
+        self._num_epochs = 0
+        self._start = self._shown = time.monotonic()
+        self._images = 0
+        self._images_since = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take the live display away."""
+        self._progress.stop()
+
+    def preparing(self, doing: str) -> None:
+        self._progress.update(self._task, description=doing)
+
+    def planned(self, record: TrainingRecord, *, notes: tuple[str, ...], steps_done: int, num_steps: int) -> None:
+        self._stages, self._num_epochs = record.stages, record.num_epochs
+        processes = f" · {record.world_size} processes" if record.world_size > 1 else ""
+        self._print(
+            f"{record.source}: {record.num_train:,} images to learn from, {record.num_judged:,} to judge by, "
+            f"{record.num_classes} classes · {record.device} · {record.mode}{processes}"
+        )
+        for note in notes:
+            self._print(note)
+        self._console.print(schedule_table(record.stages))
+        self._print(f"judged at {record.test_size} px · {num_steps:,} steps · {self._config.out}")
+        if steps_done:
+            self._print(f"resuming after step {steps_done:,}, epoch {len(record.epochs) + 1} of {record.num_epochs}")
+        # Progress is weighted by pixels: a step at a small size is a small part of the work.
+        self._progress.update(self._task, description="training", total=_pixels(record.stages, record.num_epochs))
+
+    def stepped(self, planned: PlannedEpoch, *, steps_done: int) -> None:
+        self._images += planned.stage.batch_size
+        now = time.monotonic()
+        if now - self._shown < 0.2:
+            return
+        self._shown = now
+        done = planned.progress(steps_done)
+        speed = self._images / max(1e-9, now - self._images_since)
+        self._progress.update(
+            self._task,
+            description=f"stage {planned.stage_number + 1}, {planned.stage.resolution} px",
+            completed=_pixels(self._stages, done),
+            note=f"epoch {done:.1f}/{self._num_epochs} · {speed:.0f} images/s",
+        )
+
+    def judging(self, planned: PlannedEpoch) -> None:
+        self._progress.update(self._task, description="judging")
+
+    def epoch(self, record: EpochRecord, stage: ProgressiveStage, *, is_best: bool) -> None:
+        self._print(epoch_line(record, stage, num_epochs=self._num_epochs) + (" · best" if is_best else ""))
+        self._images, self._images_since = 0, time.monotonic()
+
+    def happened(self, event: Event) -> None:
+        self._print(f"epoch {event.epoch}: {event.kind}: {event.text}")
+
+    def complained(self, text: str) -> None:
+        self._print(text)
+
+    def ended(self, record: TrainingRecord) -> None:
+        """The training is finished."""
+        self.close()
+        best, out = record.best, self._config.out
+        if best is None:
+            return
+        error = binomial_error(round(best.judged_accuracy * best.num_judged), best.num_judged)
+        self._print(
+            f"best: epoch {best.epoch}, A {percent(best.judged_accuracy, error)} on {record.judged_by} "
+            f"at {record.test_size} px, after {duration(time.monotonic() - self._start)}"
+        )
+        self._print(f"weights: {out / 'weights.safetensors'} · test images: nas evaluate {out} · nas report {out}")
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+
+def _pixels(stages: tuple[ProgressiveStage, ...], epochs_done: float) -> float:
+    """Pixels of an image, summed over the epochs done."""
+    total = 0.0
+    for stage in stages:
+        here = min(max(0.0, epochs_done), stage.epochs)
+        total, epochs_done = total + here * stage.resolution**2, epochs_done - here
+    return total
