@@ -6,6 +6,7 @@ import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
+from pydantic import BaseModel
 from sqlalchemy.exc import SQLAlchemyError
 
 from search_spaces.messages import first_line
@@ -78,7 +79,9 @@ def _require_same(started_with: dict[str, object], config: SearchConfig, path: P
     # A field that is younger than the run had its default then.
     defaults = SearchConfig().fingerprint()
     for name, value in config.fingerprint().items():
-        before = started_with.get(name, defaults[name])
+        before, default = started_with.get(name, defaults[name]), defaults[name]
+        if isinstance(getattr(config, name), BaseModel) and isinstance(before, dict) and isinstance(default, dict):
+            before = {**default, **before}
         if before != value:
             hint = "; use nas rerank for other exponents" if name in ("w", "v") else ""
             key, old, new = _difference(name, before, value)

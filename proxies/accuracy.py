@@ -261,7 +261,7 @@ def load_splits(data: DataConfig) -> Splits:
     Raises:
         ValueError: In one line, if the images cannot be had or split.
     """
-    images = load_images(data.source, root=data.root)
+    images = load_images(data.source, root=data.root, skip_corrupt=data.corrupt_images == "skip")
     return split_images(images, minival_share=data.minival_share, test_share=data.test_share, seed=data.split_seed)
 
 

@@ -27,7 +27,8 @@ def search(
     recipe: Annotated[str | None, typer.Argument(help="A recipe's file, or the name of an installed one.")] = None,
     space: Annotated[str | None, typer.Option(help="Name of a space, a YAML file, or a single network.")] = None,
     data: Annotated[
-        str | None, typer.Option(help="digits, fashion-mnist, cifar10, cifar100 or imagefolder:PATH.")
+        str | None,
+        typer.Option(help="digits, fashion-mnist, cifar10, imagefolder:PATH, imagenet:PATH …, see docs/data.md."),
     ] = None,
     trials: Annotated[int | None, typer.Option(help="Candidates to judge; a finished search can be extended.")] = None,
     sampler: Annotated[

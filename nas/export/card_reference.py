@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from proxies.data.source_names import split_source
 from proxies.step_time import StepTime
 from search_spaces.catalog_entry import RECIPES, CatalogEntry
 
@@ -10,8 +11,6 @@ from ..leaderboard import Entry
 from ..quantities import count, gibibytes, milliseconds, percent
 from ..reference import Reference
 from ..run import Run
-
-_FOLDER = "imagefolder:"
 
 
 def reference_sections(reference: Reference) -> list[str]:
@@ -109,9 +108,8 @@ def _recipe(run: Run) -> str:
 
 def _images(source: str) -> str:
     """The images by name; a folder without the path that leads to it on the machine of the search."""
-    if not source.startswith(_FOLDER):
-        return source
-    return f"the folder {source.removeprefix(_FOLDER).rstrip('/').rpartition('/')[2]}"
+    _, path = split_source(source)
+    return source if path is None else f"the folder {path.rstrip('/').rpartition('/')[2]}"
 
 
 def _member_costs(family: Family, member: Member) -> str:

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ..data.source_names import SOURCES_TEXT
+
 SETTINGS = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 OptimizerName = Literal["adamw", "sgd", "nadamw", "rmsproptf", "lamb", "lion"]
@@ -83,12 +85,14 @@ class DataConfig(BaseModel):
     model_config = SETTINGS
 
     source: str = Field(
-        default="digits", min_length=1, description="digits, fashion-mnist, cifar10, cifar100 or imagefolder:PATH."
+        default="digits", min_length=1, description=f"{SOURCES_TEXT}; what each needs is in docs/data.md."
     )
     root: Path | None = Field(
         default=None, strict=False, description="Folder that holds the data set's files; by default a cache folder."
     )
-    minival_share: Share = Field(default=0.1, description="Share of the images that judges candidates in a search.")
+    minival_share: Share = Field(
+        default=0.1, description="Share of the images that judges candidates; of ImageNet at most 25,000 images."
+    )
     test_share: Share = Field(
         default=0.1, description="Share of the images kept for the end; only where the data set has no test split."
     )
@@ -100,3 +104,8 @@ class DataConfig(BaseModel):
         "beyond, image files are streamed from disk, and other sets are resized batch by batch.",
     )
     num_workers: int = Field(default=2, ge=1, description="Processes that read images which are streamed from disk.")
+    corrupt_images: Literal["fail", "skip"] = Field(
+        default="fail",
+        description="fail: the first image that cannot be read ends it, and is named. skip: go on without them; in a "
+        "training the next image takes the place of one, when judging none does.",
+    )

@@ -199,8 +199,16 @@ def test_a_run_that_is_older_than_a_field_had_its_default(tmp_path: Path) -> Non
     study = load_study(run.directory)
     written = read_fingerprint(study)
     assert written is not None
-    write_fingerprint(study, {key: value for key, value in written.items() if key not in ("warm_start", "max_params")})
+    older = {key: value for key, value in written.items() if key not in ("warm_start", "max_params")}
+    data = written["data"]
+    assert isinstance(data, dict)
+    older["data"] = {key: value for key, value in data.items() if key != "corrupt_images"}
+    write_fingerprint(study, older)
     fake_search.run(fake_search.config(tmp_path / "run", trials=3, finalists=0))
+    with pytest.raises(RunDirectoryError, match=r"another data\.corrupt_images: 'fail', now 'skip'"):
+        fake_search.run(
+            fake_search.config(tmp_path / "run", trials=3, finalists=0, data={**data, "corrupt_images": "skip"})
+        )
     with pytest.raises(RunDirectoryError, match="another max_params: None, now 1000000"):
         fake_search.run(fake_search.config(tmp_path / "run", trials=3, finalists=0, max_params=1_000_000))
 
