@@ -115,8 +115,8 @@ class TrainingStep:
             group["lr"] = learning_rate
 
     def set_drop_rate(self, drop_rate: float) -> None:
-        """Dropout before the classifier, a probability; it grows with the image size in progressive learning."""
-        self.network.drop_rate = drop_rate  # type: ignore[assignment]  # timm's networks read it at every step
+        """Dropout before the classifier, a probability, which timm's networks read at every step."""
+        self.network.drop_rate = drop_rate  # type: ignore[assignment]  # a number among a module's attributes
 
     @property
     def judged_network(self) -> nn.Module:
@@ -141,7 +141,7 @@ class TrainingStep:
         """Go on from there; the network, optimizer and mode must be those that the state was taken of."""
         self.network.load_state_dict(state["network"])  # type: ignore[arg-type]
         if self.ema is not None:
-            self.ema.module.load_state_dict(state["ema"])  # type: ignore[arg-type]
+            self.ema.module.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])  # type: ignore[arg-type]
         self._scaler.load_state_dict(state["scaler"])  # type: ignore[arg-type]
 
@@ -192,7 +192,7 @@ def _forward_of(network: nn.Module, mode: ExecutionMode, device: Device, world_s
     if world_size == 1:
         return forward
     device_ids = None if device.kind == "cpu" else [device.torch_device]
-    return DistributedDataParallel(forward, device_ids=device_ids)  # type: ignore[arg-type]  # a compiled module is one
+    return DistributedDataParallel(forward, device_ids=device_ids)
 
 
 def _average_of(network: nn.Module, decay: float) -> ModelEmaV3:

@@ -14,7 +14,7 @@ from proxies.data.batches import Batches, make_batches, normalisation_of
 from proxies.data.split import Splits
 from proxies.device import Device
 from proxies.device_lease import DeviceLease
-from proxies.execution import ExecutionMode, parse_mode
+from proxies.execution import PLAIN, ExecutionMode, parse_mode
 from proxies.fastest_mode import find_fastest_mode
 from proxies.memory import predict_peak_memory
 from proxies.training.distributed import Processes
@@ -79,8 +79,7 @@ def plan_training(config: TrainingConfig, images: Images, *, device: Device, pro
     """
     # Before anything is measured: the process keeps what it used then, and the system counts that as taken.
     memory_bytes = _memory_bytes(config, device, processes)
-    mode = _find_mode(config, images, device) if processes.is_first else None
-    mode = processes.object_from_first(mode)
+    mode = processes.object_from_first(_find_mode(config, images, device) if processes.is_first else PLAIN)
     stages = stages_of(
         config,
         num_images=len(images.train),

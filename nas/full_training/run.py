@@ -88,7 +88,8 @@ def train(config: TrainingConfig, observer: TrainingObserver | None = None) -> T
             if state is not None:
                 session.take_up(state)
             steps_done, num_steps = built.training.steps_done, built.training.plan.num_steps
-            observer.planned(session.record, notes=built.notes, steps_done=steps_done, num_steps=num_steps)
+            notes = built.notes if images.splits.note is None else (images.splits.note, *built.notes)
+            observer.planned(session.record, notes=notes, steps_done=steps_done, num_steps=num_steps)
             trackers.start(config.model_dump(mode="json"), session.record, step=steps_done)
             session.start() if state is None else session.resume()
             with DeviceLease(device.lease_name).shared():

@@ -94,6 +94,7 @@ class Session:
         self._rollbacks = 0
         self._kept_s = clock()
         self._point = _Point()
+        self._skipped: set[str] = set()
 
     @property
     def record(self) -> TrainingRecord:
@@ -203,12 +204,21 @@ class Session:
         is_best = self._record.best == entry
         self._observer.epoch(entry, done.planned.stage, is_best=is_best)
         self._trackers.epoch(entry, done.planned.stage, step=self._training.steps_done)
+        self._tell_skipped()
         if is_best and self._processes.is_first:
             self._keep_best(entry)
         self._keep()
         if self._agreed()[0] and not self._has_finished():
             self._end("stopped")
             raise StoppedTrainingError
+
+    def _tell_skipped(self) -> None:
+        """Once of every image that cannot be read, in the epoch that met it."""
+        met = self._images.train.skipped + self._images.minival.skipped
+        new = [name for name in dict.fromkeys(met) if name not in self._skipped]
+        if new:
+            self._happened("skipped images", f"{len(new)} that cannot be read, the first is {new[0]}")
+        self._skipped |= set(new)
 
     def _judge(self, done: EpochDone) -> EpochRecord:
         start, step = self._clock(), self._training.step

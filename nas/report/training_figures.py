@@ -188,7 +188,7 @@ def _line(x: Sequence[float], y: Sequence[float | None], name: str, colour: str)
 
 def _epochs_layout(record: TrainingRecord) -> dict[str, object]:
     """The axis of the epochs so far, and the borders of the stages among them."""
-    last = max(2, *(each.epoch for each in (*record.epochs, *record.events)))
+    last = max(2, *(entry.epoch for entry in record.epochs), *(event.epoch for event in record.events))
     spans = [span for span in stage_spans(record.stages) if span.first_epoch <= last]
     return {
         "xaxis": axis("epoch", range=[0.5, last + 0.5], zeroline=False, **_ticks(last)),

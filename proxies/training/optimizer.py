@@ -1,5 +1,7 @@
 """The optimizer of a training: timm's by name, in the fused form where there is one."""
 
+from typing import Any
+
 import torch
 from timm.optim import create_optimizer_v2
 
@@ -21,8 +23,9 @@ def make_optimizer(network: torch.nn.Module, config: TrainConfig) -> torch.optim
     """
     if config.optimizer_eps is not None and config.optimizer in _WITHOUT_EPS:
         raise ValueError(f"optimizer {config.optimizer} has no epsilon, got {config.optimizer_eps}")
-    fused = {"fused": True} if config.optimizer in _FUSED else {}
-    eps = {} if config.optimizer_eps is None else {"eps": config.optimizer_eps}
+    settings: dict[str, Any] = {"fused": True} if config.optimizer in _FUSED else {}
+    if config.optimizer_eps is not None:
+        settings["eps"] = config.optimizer_eps
     return create_optimizer_v2(
-        network, opt=config.optimizer, lr=config.lr, weight_decay=config.weight_decay, momentum=0.9, **fused, **eps
+        network, opt=config.optimizer, lr=config.lr, weight_decay=config.weight_decay, momentum=0.9, **settings
     )
