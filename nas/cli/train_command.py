@@ -98,7 +98,7 @@ def _run(config: "TrainingConfig") -> None:
 
     with TrainingDisplay(config) as display:
         try:
-            record = train(config, display)
+            train(config, display)
         except StoppedTrainingError:
             display.close()
             print(f"stopped; to resume: nas train --out {config.out}", file=sys.stderr)
@@ -112,7 +112,6 @@ def _run(config: "TrainingConfig") -> None:
         except OSError as error:
             display.close()
             fail(f"{error.strerror or error} ({config.out}); the last checkpoint is whole, run it again to resume", 1)
-        display.ended(record)
 
 
 def _print_plan(config: "TrainingConfig") -> None:

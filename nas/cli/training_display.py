@@ -41,7 +41,6 @@ class TrainingDisplay(TrainingObserver):
         self._images_since = time.monotonic()
 
     def __enter__(self) -> Self:
-        self._progress.start()
         return self
 
     def __exit__(
@@ -54,6 +53,8 @@ class TrainingDisplay(TrainingObserver):
         self._progress.stop()
 
     def preparing(self, doing: str) -> None:
+        # Not before: of several processes only the first is told anything.
+        self._progress.start()
         self._progress.update(self._task, description=doing)
 
     def planned(self, record: TrainingRecord, *, notes: tuple[str, ...], steps_done: int, num_steps: int) -> None:
@@ -100,8 +101,7 @@ class TrainingDisplay(TrainingObserver):
     def complained(self, text: str) -> None:
         self._print(text)
 
-    def ended(self, record: TrainingRecord) -> None:
-        """The training is finished."""
+    def finished(self, record: TrainingRecord) -> None:
         self.close()
         best, out = record.best, self._config.out
         if best is None:

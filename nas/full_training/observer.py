@@ -28,3 +28,6 @@ class TrainingObserver:
 
     def complained(self, text: str) -> None:
         """Something beside the training went wrong, in a line; the training goes on."""
+
+    def finished(self, record: TrainingRecord) -> None:
+        """Every epoch is done, now or in an earlier start."""

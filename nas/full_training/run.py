@@ -66,6 +66,7 @@ def train(config: TrainingConfig, observer: TrainingObserver | None = None) -> T
     observer = observer if observer is not None and processes.is_first else TrainingObserver()
     with reproducible(config, device), joined(processes, device), _held(config, directory, processes):
         if directory.record_file.exists() and (record := read_record(directory.record_file)).state == "finished":
+            observer.finished(record)
             return record
         with stop_on_signals() as is_stopping, device.seeded(config.seed):
             with _refusals():
@@ -93,7 +94,9 @@ def train(config: TrainingConfig, observer: TrainingObserver | None = None) -> T
             trackers.start(config.model_dump(mode="json"), session.record, step=steps_done)
             session.start() if state is None else session.resume()
             with DeviceLease(device.lease_name).shared():
-                return session.run()
+                record = session.run()
+            observer.finished(record)
+            return record
 
 
 @contextmanager
