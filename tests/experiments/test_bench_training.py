@@ -6,11 +6,30 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from experiments.bench.training import NETWORKS, RESOLUTION, Comparison, PillowImages, interval, table, take_turns
+from experiments.bench.training.asked import mode_of, peers_of
+from experiments.bench.training.full_training import (
+    STAGE,
+    STEPS_OF_AN_EPOCH,
+    TRAIN,
+    FullComparison,
+    Work,
+    finished_batches,
+    our_batches,
+    our_training,
+    some_images,
+)
+from experiments.bench.training.full_training import table as full_table
+from experiments.bench.training.networks import NETWORKS, RESOLUTION, network_for
+from experiments.bench.training.plain import PillowImages
+from experiments.bench.training.short_training import Comparison, table
+from experiments.bench.training.timm_training import timm_batches, timm_steps
+from experiments.bench.training.turns import Turns, interval, take_turns
 from proxies.accuracy import load_splits
 from proxies.data.batches import make_batches, normalisation_of
 from proxies.device import find_device
+from proxies.execution import PLAIN
 from proxies.training.config import DataConfig
+from proxies.training_step import make_training_step
 from search_spaces.architecture import parse
 
 
@@ -62,23 +81,33 @@ def test_turns_cancel_a_machine_that_slows_down() -> None:
     assert slow[-1] < slow[0]
 
 
-def comparison(ours: float, noise: float) -> Comparison:
+def turns(ours: float, noise: float) -> Turns:
     wobble = (1 - noise, 1 + noise) * 2
-    return Comparison(
-        source="digits", width="0.25", mode="float32-contiguous",
-        plain=(100.0,) * 4, plain_again=tuple(100 * each for each in wobble), plain_with_workers=(150.0,) * 4,
+    return Turns(
+        peer=(100.0,) * 4, peer_again=tuple(100 * each for each in wobble),
         ours=(100 * ours,) * 4, ours_again=tuple(100 * ours * each for each in wobble),
     )  # fmt: skip
 
 
 @pytest.mark.parametrize(("ours", "noise", "expected"), [(2.0, 0.1, False), (0.97, 0.2, False), (0.8, 0.05, True)])
 def test_below_one_means_beyond_the_noise(ours: float, noise: float, expected: bool) -> None:
-    assert comparison(ours, noise).is_below_one is expected
+    assert turns(ours, noise).is_below_one is expected
 
 
-def test_the_table_has_a_row_for_each_comparison() -> None:
-    assert table([comparison(2.0, 0.1), comparison(1.5, 0.1)]).row_count == 2
+def test_the_tables_have_a_row_for_each_comparison() -> None:
+    short = [
+        Comparison(source="digits", width="0.25", mode="float32-contiguous", turns=turns(ours, 0.1),
+                   plain_with_workers=(150.0,) * 4)
+        for ours in (2.0, 1.5)
+    ]  # fmt: skip
+    full = FullComparison(
+        width="0.25", work="step", mode="float32-contiguous", turns=turns(0.8, 0.05),
+        our_mode="float32-channels_last", in_our_mode=(160.0,) * 4,
+    )  # fmt: skip
+    assert table(short).row_count == 2
     assert interval((1.0, 2.0, 3.0)) == (1.0, 3.0)
+    assert full.ratios_in_our_mode == (1.6,) * 4
+    assert list(full_table([full]).columns[7].cells) == ["below 1"]
 
 
 def test_the_networks_are_small_versions_of_one_layout() -> None:
@@ -86,3 +115,55 @@ def test_the_networks_are_small_versions_of_one_layout() -> None:
     assert {len(each.stages) for each in architectures} == {6}
     assert {each.resolution for each in architectures} == {RESOLUTION}
     assert torch.tensor([each.head_channels for each in architectures]).tolist() == [320, 640, 1280]
+
+
+def test_timms_loader_gives_mixed_images_of_the_size_and_statistics_asked_for() -> None:
+    splits, device = load_splits(DataConfig()), find_device("cpu")
+    batches = timm_batches(splits, some_images(splits), STAGE, TRAIN, device, workers=0)
+    images, targets = next(batches)
+    assert images.shape == (STAGE.batch_size, 1, RESOLUTION, RESOLUTION)
+    assert images.dtype == torch.float32
+    assert -3 < images.mean() < 3
+    assert torch.allclose(targets.sum(1), torch.ones(STAGE.batch_size))
+    assert targets.min() == pytest.approx(TRAIN.label_smoothing / splits.num_classes)
+
+
+def test_both_full_trainings_take_the_same_steps() -> None:
+    """From the same weights on the same batches: timm's parts in the order of its script, and our training step."""
+    torch.set_num_threads(1)
+    splits, device = load_splits(DataConfig()), find_device("cpu")
+    batches = finished_batches(splits, some_images(splits), device).batches[:3]
+    theirs, ours = (network_for(splits, parse(NETWORKS["0.25"])) for _ in range(2))
+    ours.load_state_dict(theirs.state_dict())
+    before = {name: value.clone() for name, value in theirs.named_parameters()}
+    step = make_training_step(ours, config=TRAIN, mode=PLAIN, device=device)
+    steps = timm_steps(theirs, batches, config=TRAIN, mode=PLAIN, device=device, mixed=False)
+    assert sum(steps) == sum(len(labels) for _, labels in batches)
+    for images, labels in batches:
+        step(images, labels)
+    peers = dict(ours.named_parameters())
+    for name, value in theirs.named_parameters():
+        moved = (value - before[name]).norm()
+        assert moved > 0
+        assert (value - peers[name]).norm() < 0.01 * moved, name
+
+
+def test_our_loop_counts_its_images() -> None:
+    torch.set_num_threads(1)
+    splits, device = load_splits(DataConfig()), find_device("cpu")
+    images = some_images(splits)
+    works: tuple[Work, ...] = ("all", "step")
+    for work in works:
+        batches = our_batches(splits, images, work, device)
+        counted = next(our_training(splits, parse(NETWORKS["0.25"]), batches, work, device, PLAIN))
+        assert counted == STEPS_OF_AN_EPOCH * STAGE.batch_size
+
+
+def test_what_was_asked_for_is_checked() -> None:
+    assert peers_of("timm, plain") == ("timm", "plain")
+    assert mode_of("plain") == PLAIN
+    assert mode_of("bfloat16-channels_last").dtype == "bfloat16"
+    with pytest.raises(ValueError, match="peers must be some of plain, timm, got 'keras'"):
+        peers_of("keras")
+    with pytest.raises(ValueError, match="number format and a layout"):
+        mode_of("float32-channels_last-small_maps")
