@@ -32,7 +32,7 @@ class ProgressiveConfig(BaseModel):
     preset: Literal["auto", "paper", "code"] = Field(
         default="auto",
         description="Ranges as EfficientNetV2's paper or its released code has them for S, M and L; auto: for any "
-        "network, by its parameters for each training image.",
+        "network, by its parameters for each training image and the epochs.",
     )
     resize: Literal["progressive", "random", "fixed"] = Field(
         default="progressive",

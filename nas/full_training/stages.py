@@ -48,14 +48,14 @@ def stages_of(
         raise ValueError(
             f"train.batch_size must be a multiple of the {world_size} processes, 2 images for each, got {batch_size}"
         )
-    ranges = _overridden(ranges_of(config, num_images), config.progressive)
     epochs = config.epochs if config.steps is None else math.ceil(config.steps / num_steps(num_images, batch_size))
+    ranges = _overridden(ranges_of(config, num_images, epochs), config.progressive)
     stages = progressive_stages(ranges, config.progressive, epochs=epochs, batch_size=batch_size, seed=config.seed)
     sized = _Batches(config, num_images, peak_memory, memory_bytes, world_size)
     return tuple(sized.fitted(stage) for stage in stages)
 
 
-def ranges_of(config: TrainingConfig, num_images: int) -> Regularization:
+def ranges_of(config: TrainingConfig, num_images: int, epochs: int) -> Regularization:
     """First and last sizes and strengths that the preset has for the network.
 
     Raises:
@@ -64,7 +64,7 @@ def ranges_of(config: TrainingConfig, num_images: int) -> Regularization:
     architecture, preset = config.parsed(), config.progressive.preset
     if preset == "auto":
         return regularization_for(
-            growth_on(count_params(architecture, num_classes=0), num_images),
+            growth_on(count_params(architecture, num_classes=0), num_images, epochs),
             train_size=architecture.resolution,
             smallest_train_size=architecture.resolution,
             total_stride=architecture.total_stride,
