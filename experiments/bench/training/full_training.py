@@ -38,7 +38,7 @@ from .networks import NETWORKS, RESOLUTION, network_for
 from .timm_training import timm_batches, timm_steps
 from .turns import Steps, Turns, interval_text, quotients, take_turns
 
-NUM_ROUNDS = 12
+NUM_ROUNDS = 8
 TRAIN = TrainConfig(
     batch_size=64, optimizer="rmsproptf", lr=0.004, weight_decay=1e-5, ema_decay=0.9999, label_smoothing=0.1
 )
@@ -47,7 +47,7 @@ STAGE = ProgressiveStage(
     epochs=1_000_000, resolution=RESOLUTION, batch_size=TRAIN.batch_size, randaugment=10.0, mixup=0.2
 )
 """An endless one; the last stage of V2-S, with mixup, so that it has its turn."""
-STEPS_OF_AN_EPOCH = 8
+STEPS_OF_AN_EPOCH = 4
 """Few: a whole epoch of ours is its unit of work here."""
 
 Work = Literal["all", "step"]

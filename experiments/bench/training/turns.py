@@ -72,9 +72,9 @@ def interval_text(ratios: tuple[float, ...]) -> str:
 def _steps_of_a_visit(loop: Steps, device: Device, clock: Callable[[], float]) -> int:
     """Steps in a visit's time, after a warm-up."""
     for _ in range(3):
-        next(loop)
-    images_per_s = _visit(loop, 3, device, clock)
-    return max(2, round(VISIT_S * images_per_s / next(loop)))
+        num_images = next(loop)
+    images_per_s = _visit(loop, 2, device, clock)
+    return max(1, round(VISIT_S * images_per_s / num_images))
 
 
 def _visit(loop: Steps, length: int, device: Device, clock: Callable[[], float]) -> float:
