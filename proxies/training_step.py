@@ -139,6 +139,7 @@ class TrainingStep:
 
     def load_state(self, state: dict[str, object]) -> None:
         """Go on from there; the network, optimizer and mode must be those that the state was taken of."""
+        self.optimizer.zero_grad(set_to_none=True)  # a step that failed half-way leaves gradients of its first parts
         self.network.load_state_dict(state["network"])  # type: ignore[arg-type]
         if self.ema is not None:
             self.ema.module.load_state_dict(state["ema"])

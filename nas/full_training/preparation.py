@@ -87,7 +87,8 @@ def plan_training(config: TrainingConfig, images: Images, *, device: Device, pro
         memory_bytes=memory_bytes,
         world_size=processes.size,
     )
-    architecture = replace(config.parsed(), resolution=stages[-1].resolution)
+    # Of the last stage, unless sizes are drawn.
+    architecture = replace(config.parsed(), resolution=max(stage.resolution for stage in stages))
     return TrainingRecord(
         architecture=str(architecture),
         num_classes=images.splits.num_classes,

@@ -9,6 +9,7 @@ from typing import Any
 from proxies.device import find_device
 from proxies.device_lease import DeviceLease
 from proxies.execution import PLAIN
+from proxies.micro_batches import largest_part
 from proxies.training.checkpoint import read_checkpoint
 from proxies.training.distributed import ALONE, Processes, device_of, joined, started_by_torchrun
 from search_spaces.network_settings import NetworkSettings
@@ -65,9 +66,11 @@ def train(config: TrainingConfig, observer: TrainingObserver | None = None) -> T
     directory = TrainingDirectory(config.out)
     observer = observer if observer is not None and processes.is_first else TrainingObserver()
     with reproducible(config, device), joined(processes, device), _held(config, directory, processes):
-        if directory.record_file.exists() and (record := read_record(directory.record_file)).state == "finished":
-            observer.finished(record)
-            return record
+        with _refusals():
+            finished = _finished(directory)
+        if finished is not None:
+            observer.finished(finished)
+            return finished
         with stop_on_signals() as is_stopping, device.seeded(config.seed):
             with _refusals():
                 trackers = make_trackers(
@@ -108,6 +111,14 @@ def _refusals() -> Iterator[None]:
         raise RefusedTrainingError(str(error)) from error
 
 
+def _finished(directory: TrainingDirectory) -> TrainingRecord | None:
+    """The record of a training that has ended; None where there is something left to do."""
+    if not directory.record_file.exists():
+        return None
+    record = read_record(directory.record_file)
+    return record if record.state == "finished" else None
+
+
 def _standing(state: dict[str, Any], processes: Processes) -> TrainingRecord:
     """The record that a checkpoint was taken with, for the processes there are now.
 
@@ -118,6 +129,7 @@ def _standing(state: dict[str, Any], processes: Processes) -> TrainingRecord:
     for stage in record.stages:
         if stage.batch_size % processes.size:
             raise ValueError(f"batches of {stage.batch_size} images cannot be shared by {processes.size} processes")
+        largest_part(stage.batch_size // processes.size, stage.micro_batches)
     return replace(record, world_size=processes.size)
 
 
@@ -148,7 +160,10 @@ def _require_same_training(config: TrainingConfig, directory: TrainingDirectory)
         return
     if (directory.path / "study.db").exists():
         raise RunDirectoryError(f"{directory.path} holds a search; give the training a directory of its own with --out")
-    before, now = read_training_config(directory.config_file).fingerprint(), config.fingerprint()
+    try:
+        before, now = read_training_config(directory.config_file).fingerprint(), config.fingerprint()
+    except ValueError as error:
+        raise RunDirectoryError(str(error)) from None
     for name, value in now.items():
         if before.get(name) != value:
             raise RunDirectoryError(

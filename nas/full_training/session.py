@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from proxies.device import Device
 from proxies.evaluation import Score, evaluate
 from proxies.infeasible import MemoryInfeasibleError
-from proxies.micro_batches import MIN_IMAGES
+from proxies.micro_batches import MIN_IMAGES, most_micro_batches
 from proxies.training.checkpoint import read_checkpoint, write_checkpoint
 from proxies.training.loop import EpochDone, NonFiniteLossError
 from proxies.training.progressive import PlannedEpoch, ProgressiveStage, TrainingPlan
@@ -107,7 +107,7 @@ class Session:
             state: What the checkpoint holds.
             stages: In place of those it was taken in; of as many steps.
         """
-        self._record = parse_record(state["record"])
+        self._record = replace(parse_record(state["record"]), world_size=self._processes.size)
         if stages is not None:
             self._record = replace(self._record, stages=stages)
         self._rollbacks = int(state["rollbacks"])
@@ -121,6 +121,9 @@ class Session:
     def resume(self) -> None:
         """Go on from where a checkpoint was taken."""
         self._record = replace(self._record, state="running")
+        best = self._record.best
+        if best is not None and self._stands_after(best):
+            self._keep_best(best)
         self._happened("resumed", f"from step {self._training.steps_done}")
 
     def run(self) -> TrainingRecord:
@@ -145,6 +148,10 @@ class Session:
 
     def _has_finished(self) -> bool:
         return len(self._record.epochs) == self._record.num_epochs
+
+    def _stands_after(self, entry: EpochRecord) -> bool:
+        ends = {epoch.number + 1: epoch.first_step + epoch.num_steps for epoch in self._training.plan.epochs()}
+        return ends[entry.epoch] == self._training.steps_done
 
     def _train(self) -> None:
         for done in self._training.epochs(self._images.train, after_step=self._after_step):
@@ -198,6 +205,7 @@ class Session:
 
     def _end_epoch(self, done: EpochDone) -> None:
         self._observer.stepped(done.planned, steps_done=self._training.steps_done)
+        self._require_finite()
         self._observer.judging(done.planned)
         entry = self._judge(done)
         self._record = replace(self._record, epochs=(*self._record.epochs, entry))
@@ -205,9 +213,10 @@ class Session:
         self._observer.epoch(entry, done.planned.stage, is_best=is_best)
         self._trackers.epoch(entry, done.planned.stage, step=self._training.steps_done)
         self._tell_skipped()
-        if is_best and self._processes.is_first:
-            self._keep_best(entry)
+        # In this order: whoever goes on from the checkpoint can write the best weights again, but not take them back.
         self._keep()
+        if is_best:
+            self._keep_best(entry)
         if self._agreed()[0] and not self._has_finished():
             self._end("stopped")
             raise StoppedTrainingError
@@ -239,11 +248,11 @@ class Session:
 
     def _score(self, network: nn.Module) -> Score:
         self._processes.share_statistics(network)
-        stage = self._record.stages[-1]
+        part = min(stage.batch_size // stage.micro_batches for stage in self._record.stages)
         return evaluate(
             network,
             self._images.minival,
-            batch_size=max(1, stage.batch_size // stage.micro_batches // self._processes.size),
+            batch_size=max(1, part // self._processes.size),
             resolution=self._record.test_size,
             mode=self._training.step.mode,
             device=self._device,
@@ -256,8 +265,7 @@ class Session:
         Raises:
             NonFiniteLossError: If the weights are not finite: going on from there would lead nowhere.
         """
-        if not _is_finite(self._training.step.network):
-            raise NonFiniteLossError(f"weights are not finite after step {self._training.steps_done}")
+        self._require_finite()
         if self._processes.is_first:
             state = {
                 "training": self._training.state(),
@@ -269,7 +277,17 @@ class Session:
             self._write_record()
         self._kept_s = self._clock()
 
+    def _require_finite(self) -> None:
+        """All processes agree on it, and so none writes a checkpoint before the others have read the last one."""
+        step = self._training.step
+        networks = [step.network] if step.ema is None else [step.network, step.ema.module]
+        is_finite = self._processes.least(torch.stack([_is_finite(network) for network in networks]).all().float())
+        if not is_finite.item():
+            raise NonFiniteLossError(f"weights are not finite after step {self._training.steps_done}")
+
     def _keep_best(self, entry: EpochRecord) -> None:
+        if not self._processes.is_first:
+            return
         step = self._training.step
         averaged = None if step.ema is None else step.ema.module.state_dict()
         best = {"network": step.network.state_dict(), "ema": averaged, "epoch": entry.epoch}
@@ -303,7 +321,10 @@ class Session:
         parts = 2 * stages[place].micro_batches
         if self._processes.size > 1 or stages[place].batch_size // parts < MIN_IMAGES:
             raise MemoryInfeasibleError(f"out of memory in epoch {current + 1}; smaller train.batch_size needs less")
-        smaller = tuple(replace(stage, micro_batches=max(parts, stage.micro_batches)) for stage in stages[place:])
+        smaller = tuple(
+            replace(stage, micro_batches=max(stage.micro_batches, min(parts, most_micro_batches(stage.batch_size))))
+            for stage in stages[place:]
+        )
         self.take_up(read_checkpoint(self._directory.last_checkpoint), stages=(*stages[:place], *smaller))
         self._happened("rolled back", f"out of memory; batches in {parts} parts from step {self._training.steps_done}")
         self._trackers.rewind(step=self._training.steps_done)
@@ -326,6 +347,7 @@ class Session:
         write_curves(self._record, self._directory.curves_file)
 
 
-def _is_finite(network: nn.Module) -> bool:
-    norms = torch._foreach_norm([weight.detach() for weight in network.parameters()])
-    return bool(torch.isfinite(torch.stack(norms)).all().item())
+def _is_finite(network: nn.Module) -> Tensor:
+    """Of weights and statistics: those of batch normalisation can overflow while the loss stays finite."""
+    numbers = [value for value in network.state_dict().values() if value.is_floating_point()]
+    return torch.isfinite(torch.stack(torch._foreach_norm(numbers))).all()

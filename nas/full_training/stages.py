@@ -8,7 +8,7 @@ import numpy as np
 
 from proxies.complexity import count_params
 from proxies.data.passes import num_steps
-from proxies.micro_batches import fit_micro_batches
+from proxies.micro_batches import fit_micro_batches, largest_part
 from proxies.seeds import derived_seed
 from proxies.training.config import OptimizerName
 from proxies.training.progressive import ProgressiveStage
@@ -63,12 +63,14 @@ def ranges_of(config: TrainingConfig, num_images: int, epochs: int) -> Regulariz
     """
     architecture, preset = config.parsed(), config.progressive.preset
     if preset == "auto":
-        return regularization_for(
+        ranges = regularization_for(
             growth_on(count_params(architecture, num_classes=0), num_images, epochs),
             train_size=architecture.resolution,
             smallest_train_size=architecture.resolution,
             total_stride=architecture.total_stride,
         )
+        # Images that may not even be shifted may not be turned or inverted either.
+        return ranges if config.train.augment else replace(ranges, randaugment=(0.0, 0.0))
     published = {"paper": PAPER, "code": CODE}[preset]
     for name, ranges in published.items():
         if same_network(architecture, catalog.get(name).architecture):
@@ -140,6 +142,7 @@ class _Batches:
         if self.config.batch == "auto":
             stage = self._largest(stage)
         parts = self.config.micro_batches or self._parts(stage)
+        largest_part(stage.batch_size // self.world_size, parts)
         return replace(stage, micro_batches=parts, lr_scale=self._lr_scale(stage.batch_size))
 
     def _largest(self, stage: ProgressiveStage) -> ProgressiveStage:

@@ -15,13 +15,14 @@ def write_checkpoint(state: Mapping[str, object], path: Path) -> None:
 
     Args:
         state: Tensors and plain values.
-        path: Its folder is made.
+        path: Its folder is made; one process at a time may write there.
 
     Raises:
         OSError: If the disk is full or the folder cannot be written; the old state stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # One writer, one name: what a killed one left is written over, not kept for ever.
+    temporary = path.with_name(f".{path.name}.tmp")
     try:
         with temporary.open("wb") as file:
             _save(dict(state), file)
@@ -46,7 +47,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except (
         Exception
     ) as error:  # A damaged archive fails in any way it likes: as RuntimeError, KeyError, UnpicklingError…
-        raise ValueError(f"{path} must be a whole checkpoint, written by nas train: {first_line(error)}") from error
+        raise ValueError(
+            f"{path} must be a whole checkpoint, written by nas train; put a copy there, or remove it to begin anew: "
+            f"{first_line(error)}"
+        ) from error
     if not isinstance(state, dict):
         raise ValueError(f"{path} must hold a training's state, got {type(state).__name__}")
     return state
