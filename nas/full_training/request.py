@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from search_spaces.strict_yaml import read_yaml
 
@@ -15,8 +16,8 @@ def request_training(
 ) -> TrainingConfig:
     """The configuration of a new training.
 
-    What is typed outweighs the recipe, and both outweigh what ARCH's place says: the images of its search, the
-    regularisation of its family, its test size.
+    What is typed outweighs the recipe, and both outweigh what ARCH's place says: the images and the training settings
+    of its search, the regularisation of its family, its test size.
 
     Args:
         arch: What `find_network` takes.
@@ -35,15 +36,17 @@ def request_training(
     return make_training_config(_merged(values, asked), {}, source=str(recipe or source))
 
 
-def _suggested(reference: Reference, arch: str) -> dict[str, object]:
-    values: dict[str, object] = {
+def _suggested(reference: Reference, arch: str) -> dict[str, Any]:
+    values: dict[str, Any] = {
         "architecture": str(reference.architecture),
         "test_size": reference.test_size,
         "out": _folder(reference, arch),
         "train": {"ema_decay": 0.9999},
     }
     if reference.run is not None:
-        values["data"] = reference.run.config.data.model_dump(mode="json")
+        config = reference.run.config
+        values["data"] = config.data.model_dump(mode="json")
+        values["train"] = config.train.model_dump(mode="json") | values["train"]
     if reference.member is not None:
         ranges = reference.member.regularization
         values["progressive"] = {
