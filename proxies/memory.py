@@ -6,7 +6,8 @@ pile up. The peak is the highest point of the way back: deep blocks have the wei
 
 What a convolution keeps for the way back, in maps of its output: its own result (batch normalisation's input), the
 normalised one (the activation's input, copied because the activation works in place) and the activated one (the next
-convolution's input); after a projection, which has no activation, the second is missing.
+convolution's input); after a projection, which has no activation, the second is missing. A block that is computed again
+on the way back keeps its input only, and holds all that while its turn lasts.
 
 Not counted: what the process, its libraries and the device's driver hold before a network is built; cuDNN's working
 memory; oneDNN's but for what outweighs small maps; and what lies idle in an allocator between its blocks. On the CPU
@@ -56,6 +57,8 @@ class _Setting(NamedTuple):
     on_cpu: bool
     piles_up: bool
     """Whether gradients of weights pile up on the way back; not where those of earlier parts are there already."""
+    recomputes: bool
+    """Whether blocks keep only their inputs, see :mod:`proxies.activation_checkpointing`."""
 
 
 class _Memory(NamedTuple):
@@ -89,6 +92,7 @@ def predict_peak_memory(
     in_channels: int = 3,
     optimizer: OptimizerName = "adamw",
     micro_batches: int = 1,
+    activation_checkpointing: bool = False,
     device_kind: str = "cpu",
 ) -> int:
     """Bytes a settled training step holds at its peak, its network, optimizer and batch included.
@@ -106,6 +110,7 @@ def predict_peak_memory(
         in_channels: Of the images.
         optimizer: As in :class:`~proxies.training.config.TrainConfig`.
         micro_batches: Parts the batch is computed in.
+        activation_checkpointing: Whether blocks are computed again on the way back.
         device_kind: "cpu", "cuda" or "mps".
 
     Raises:
@@ -120,7 +125,7 @@ def predict_peak_memory(
         optimizer=_known(optimizer),
         micro_batches=micro_batches,
     )
-    setting = _setting(work, device_kind)
+    setting = _setting(work, device_kind, recomputes=activation_checkpointing)
     blocks = placed_blocks(architecture, work.resolution, in_channels=in_channels)
     pieces = [_block_memory(block, setting) for block in blocks]
     classifier = _classifier_memory(architecture.head_channels, num_classes, setting)
@@ -162,7 +167,7 @@ def _known(optimizer: OptimizerName) -> OptimizerName:
     return optimizer
 
 
-def _setting(work: Workload, device_kind: str) -> _Setting:
+def _setting(work: Workload, device_kind: str, *, recomputes: bool = False) -> _Setting:
     is_rounded = work.mode.dtype != "float32"
     return _Setting(
         num_images=largest_part(work.batch_size, work.micro_batches),
@@ -172,6 +177,7 @@ def _setting(work: Workload, device_kind: str) -> _Setting:
         small_maps=work.mode.small_maps,
         on_cpu=device_kind == "cpu",
         piles_up=work.micro_batches == 1,
+        recomputes=recomputes,
     )
 
 
@@ -210,7 +216,11 @@ def _in_a_row(memories: Iterable[_Memory], setting: _Setting, larger: Larger) ->
 
 @lru_cache(maxsize=65_536)
 def _block_memory(block: PlacedBlock, setting: _Setting) -> _Memory:
-    return _in_a_row(_layer_memories(block, setting), setting, max)
+    memory = _in_a_row(_layer_memories(block, setting), setting, max)
+    if not setting.recomputes or block.kind in (STEM, HEAD):
+        return memory
+    # On its way back it holds what it would have held; until then, its result: the next block's input.
+    return memory._replace(kept=setting.num_images * setting.value_size * block.out_channels * block.out_size**2)
 
 
 def _layer_memories(block: PlacedBlock, setting: _Setting) -> Iterator[_Memory]:

@@ -23,6 +23,7 @@ def measure_peak_memory(
     in_channels: int = 3,
     train: TrainConfig | None = None,
     micro_batches: int = 1,
+    activation_checkpointing: bool = False,
     device: Device | None = None,
 ) -> int:
     """Bytes a settled training step holds at its peak, its network, optimizer and batch included.
@@ -38,6 +39,7 @@ def measure_peak_memory(
         in_channels: Of the images.
         train: Its optimizer is what counts.
         micro_batches: Parts the batch is trained on in.
+        activation_checkpointing: Whether blocks are computed again on the way back.
         device: Where; by default the best one here.
 
     Raises:
@@ -56,7 +58,7 @@ def measure_peak_memory(
     )
 
     def prepare() -> Work:
-        step = make_timed_step(architecture, workload, device)
+        step = make_timed_step(architecture, workload, device, activation_checkpointing=activation_checkpointing)
         for _ in range(_NUM_WARMUP):
             step()
         return step

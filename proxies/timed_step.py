@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from search_spaces.architecture import Architecture
 from search_spaces.network import build
 
+from .activation_checkpointing import checkpoint_activations
 from .device import Device
 from .step_time import Step
 from .training.config import TrainConfig
@@ -13,19 +14,24 @@ from .training_step import make_training_step
 from .workload import Workload
 
 
-def make_timed_step(architecture: Architecture, workload: Workload, device: Device) -> Step:
+def make_timed_step(
+    architecture: Architecture, workload: Workload, device: Device, *, activation_checkpointing: bool = False
+) -> Step:
     """Build the network and its batch on the device.
 
     Args:
         architecture: What to build.
         workload: Which step of it.
         device: Where.
+        activation_checkpointing: Let blocks be computed again on the way back.
 
     Returns:
         A function without arguments that does one step; it alone holds network and batch.
     """
     with device.seeded(0):
         network = build(architecture, num_classes=workload.num_classes, in_channels=workload.in_channels)
+    if activation_checkpointing:
+        checkpoint_activations(network)
     return timed_step_of(network, workload, workload.resolution_of(architecture), device)
 
 

@@ -62,6 +62,7 @@ def relative_error(
     in_channels: int = 3,
     optimizer: str = "adamw",
     micro_batches: int = 1,
+    activation_checkpointing: bool = False,
 ) -> float:
     """Predicted ÷ measured - 1."""
     predicted = predict_peak_memory(
@@ -73,6 +74,7 @@ def relative_error(
         in_channels=in_channels,
         optimizer=optimizer,
         micro_batches=micro_batches,
+        activation_checkpointing=activation_checkpointing,
         device_kind="cpu",
     )
     measured = measure_peak_memory(
@@ -84,6 +86,7 @@ def relative_error(
         in_channels=in_channels,
         train=TrainConfig(optimizer=optimizer),  # type: ignore[arg-type]
         micro_batches=micro_batches,
+        activation_checkpointing=activation_checkpointing,
         device=CPU,
     )
     print(f"{architecture} {mode} {batch_size=} {resolution=} {num_classes=} {optimizer} {micro_batches=}:")
@@ -128,6 +131,21 @@ def test_prediction_agrees_for_every_optimizer(optimizer: str) -> None:
 @pytest.mark.parametrize(("name", "micro_batches"), [("mbconv k5 se", 3), ("deep weights", 2), ("deep weights", 8)])
 def test_prediction_agrees_for_a_batch_in_parts(name: str, micro_batches: int) -> None:
     assert abs(relative_error(parse(STAGES[name]), micro_batches=micro_batches)) < 0.06
+
+
+@pytest.mark.parametrize("mode", ["float32-channels_last", "bfloat16-channels_last"])
+@pytest.mark.parametrize("name", ["fused se", "mbconv k3", "mbconv k5 se", "early expansion", "deep weights"])
+def test_prediction_agrees_for_checkpointed_activations(name: str, mode: str) -> None:
+    assert abs(relative_error(parse(STAGES[name]), mode=mode, batch_size=8, activation_checkpointing=True)) < 0.05
+
+
+@pytest.mark.parametrize("micro_batches", [1, 2])
+def test_prediction_agrees_for_v2_b0_with_checkpointed_activations(micro_batches: int) -> None:
+    error = relative_error(
+        B0, mode="float32-channels_last", batch_size=8, resolution=64, num_classes=1000, micro_batches=micro_batches,
+        activation_checkpointing=True,
+    )  # fmt: skip
+    assert abs(error) < 0.03
 
 
 def error_of_a_member(space: SearchSpace, seed: int) -> float:

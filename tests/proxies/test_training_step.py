@@ -119,6 +119,20 @@ def test_batch_norm_sees_each_part_alone() -> None:
     assert max(((ours - theirs).norm() / theirs.norm()).item() for ours, theirs in differences) > 0.1
 
 
+def test_running_averages_move_once_for_each_part() -> None:
+    """By hand: the first norm's mean over each part's maps, a tenth of the way each."""
+    images, labels = batch()
+    step = make_exact_step(4, norms_learn=True)
+    network: Any = step.network
+    expected = network.bn1.running_mean.clone()
+    for part in images.double().split(2):
+        with torch.no_grad():
+            expected += 0.1 * (network.conv_stem(part).mean((0, 2, 3)) - expected)
+    step.backward(images.double(), labels)
+    torch.testing.assert_close(network.bn1.running_mean, expected, rtol=1e-9, atol=1e-12)
+    assert network.bn1.num_batches_tracked == 4
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_rounded_gradients_of_parts_add_up_too(dtype: str) -> None:
     whole, parts = (make_exact_step(number, norms_learn=False, dtype=dtype) for number in (1, 4))
