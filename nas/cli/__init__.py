@@ -7,6 +7,7 @@ import typer
 
 from . import (
     bench_command,
+    evaluate_command,
     export_command,
     inspect_commands,
     measure_commands,
@@ -27,8 +28,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _COMMANDS = (
-    search_command, inspect_commands, measure_commands, run_commands, scale_command, train_command, export_command,
-    bench_command,
+    search_command, inspect_commands, measure_commands, run_commands, scale_command, train_command,
+    evaluate_command, export_command, bench_command,
 )  # fmt: skip
 for commands in _COMMANDS:
     commands.register(app)
