@@ -12,6 +12,7 @@ from search_spaces.strict_yaml import read_yaml
 
 if TYPE_CHECKING:
     from .family.members import Family, Member
+    from .full_training.record import TrainingRecord
     from .leaderboard import Entry
     from .run import Run
 
@@ -36,6 +37,10 @@ class Reference:
     family: "Family | None" = None
     member: "Member | None" = None
     """The family's, whose architecture it is."""
+    training: "TrainingRecord | None" = None
+    """That trained it."""
+    weights: Path | None = None
+    """That its training kept."""
 
     @property
     def inference_size(self) -> int:
@@ -44,7 +49,7 @@ class Reference:
 
 
 def find_network(text: str) -> Reference:
-    """A network by catalog name, text, file, member of a family (``FAMILY.yaml:MEMBER``) or run directory.
+    """A network by catalog name, text, file, member of a family (``FAMILY.yaml:MEMBER``), run or training directory.
 
     Raises:
         ValueError: If it is none of these.
@@ -54,7 +59,7 @@ def find_network(text: str) -> Reference:
         return Reference(architecture=entry.architecture, test_size=entry.test_size, published=entry)
     path = Path(text)
     if path.is_dir():
-        return _best_of(path)
+        return _trained(path) or _best_of(path)
     if path.is_file():
         return _in_file(path)
     if text.startswith("stem"):
@@ -63,6 +68,25 @@ def find_network(text: str) -> Reference:
     if colon and Path(file).is_file():
         return _member(Path(file), name)
     raise ValueError(f"no architecture text, file, run directory or catalog name: {text!r}")
+
+
+def _trained(path: Path) -> Reference | None:
+    """Of a training's directory; None where it is none."""
+    from .full_training.directory import TrainingDirectory
+    from .full_training.record import read_record
+
+    directory = TrainingDirectory(path)
+    if not directory.record_file.exists():
+        return None
+    record = read_record(directory.record_file)
+    return Reference(
+        architecture=parse(record.architecture),
+        num_classes=record.num_classes,
+        in_channels=record.in_channels,
+        test_size=record.test_size,
+        training=record,
+        weights=directory.weights_file if directory.weights_file.exists() else None,
+    )
 
 
 def _best_of(path: Path) -> Reference:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from ..export.probe import Comparison
 
 _WEIGHTS = Annotated[
-    Path | None, typer.Option(help="A .safetensors or .pt file; without one the network is exported untrained.")
+    Path | None,
+    typer.Option(help="A .safetensors or .pt file; by default those of ARCH's training, else untrained ones."),
 ]
 _CLASSES = Annotated[
     int | None,

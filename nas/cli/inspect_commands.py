@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from search_spaces.architecture import Architecture
 
 ARCH = Annotated[
-    str, typer.Argument(help="A catalog name, an architecture text, a file, FAMILY.yaml:MEMBER, or a run directory.")
+    str,
+    typer.Argument(
+        help="A catalog name, an architecture text, a file, FAMILY.yaml:MEMBER, a run or training directory."
+    ),
 ]
 CLASSES = Annotated[
     int | None,

@@ -27,7 +27,10 @@ def register(app: typer.Typer) -> None:
 def train(
     arch: Annotated[
         str | None,
-        typer.Argument(help="A catalog name, an architecture text, a file, FAMILY.yaml:MEMBER, or a run directory."),
+        typer.Argument(
+            help="A catalog name, an architecture text, a file, FAMILY.yaml:MEMBER, or a run directory; "
+            "a training directory goes on."
+        ),
     ] = None,
     recipe: Annotated[str | None, typer.Option(help="A file of settings, or an installed one: see --list.")] = None,
     data: Annotated[
@@ -79,6 +82,8 @@ def _read(arch: str | None, recipe: str | None, overrides: dict[str, object], se
     for text in settings:
         key, value = parse_override(text)
         overrides[key] = value
+    if arch is not None and TrainingDirectory(Path(arch)).record_file.exists() and "out" not in overrides:
+        overrides["out"], arch = Path(arch), None
     if arch is not None:
         return request_training(arch, find_recipe(recipe, TRAININGS) if recipe else None, overrides)
     out = overrides.get("out")

@@ -36,7 +36,7 @@ class TrainingDisplay(TrainingObserver):
         self._task = self._progress.add_task("starting", total=None, note="")
         self._stages: tuple[ProgressiveStage, ...] = ()
         self._num_epochs = 0
-        self._start = self._shown = time.monotonic()
+        self._shown = time.monotonic()
         self._images = 0
         self._images_since = time.monotonic()
 
@@ -106,10 +106,11 @@ class TrainingDisplay(TrainingObserver):
         best, out = record.best, self._config.out
         if best is None:
             return
+        spent = sum(entry.train_seconds + entry.eval_seconds for entry in record.epochs)
         error = binomial_error(round(best.judged_accuracy * best.num_judged), best.num_judged)
         self._print(
             f"best: epoch {best.epoch}, A {percent(best.judged_accuracy, error)} on {record.judged_by} "
-            f"at {record.test_size} px, after {duration(time.monotonic() - self._start)}"
+            f"at {record.test_size} px, after {duration(spent)}"
         )
         self._print(f"weights: {out / 'weights.safetensors'} · test images: nas evaluate {out} · nas report {out}")
 

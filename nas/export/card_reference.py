@@ -2,11 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 
+from proxies.binomial import binomial_error
 from proxies.data.source_names import split_source
 from proxies.step_time import StepTime
 from search_spaces.catalog_entry import RECIPES, CatalogEntry
 
 from ..family.members import Family, Member, StepTimeFigure
+from ..full_training.record import TrainingRecord
+from ..full_training.schedule_text import SCHEDULE_HEADS, schedule_rows
 from ..leaderboard import Entry
 from ..quantities import count, gibibytes, milliseconds, percent
 from ..reference import Reference
@@ -15,6 +18,8 @@ from ..run import Run
 
 def reference_sections(reference: Reference) -> list[str]:
     """Sections of Markdown, none where nothing is known but the architecture."""
+    if reference.training:
+        return [_training(reference.training)]
     if reference.run and reference.entry:
         run, entry = reference.run, reference.entry
         return [_search(run, entry), _costs(run, entry), _recipe(run)]
@@ -26,6 +31,39 @@ def reference_sections(reference: Reference) -> list[str]:
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def _training(record: TrainingRecord) -> str:
+    best = record.best
+    judged = "not judged yet"
+    if best is not None:
+        error = binomial_error(round(best.judged_accuracy * best.num_judged), best.num_judged)
+        judged = (
+            f"{percent(best.judged_accuracy, error)} on {best.num_judged:,} held-out images ({record.judged_by}) at "
+            f"{record.test_size} pixels, after epoch {best.epoch} of {record.num_epochs}, chosen by this figure"
+        )
+    rows = [
+        ("images", f"{record.num_train:,} of {_images(record.source)}, {record.num_classes} classes"),
+        (
+            "normalisation",
+            f"(pixel of 0…255 - {_numbers(record.normalisation_mean)}) ÷ {_numbers(record.normalisation_std)}",
+        ),
+        ("accuracy", judged),
+        ("started from", record.initial_weights or "drawn weights"),
+        ("executed in", f"{record.mode} on {record.device}"),
+    ]
+    return "\n\n".join(
+        [
+            "## Training",
+            table(("", ""), rows),
+            "### Stages",
+            table(SCHEDULE_HEADS, schedule_rows(record.stages)),
+        ]
+    )
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return "(" + ", ".join(f"{value:.4g}" for value in values) + ")"
 
 
 def _search(run: Run, entry: Entry) -> str:

@@ -42,7 +42,7 @@ def read_subject(
 
     Args:
         reference: The architecture, with what is known of it.
-        weights: A file that `load_pretrained` reads.
+        weights: A file that `load_pretrained` reads; by default the one that the reference's training kept.
         overrides: What is not to be as the weights or the reference say.
         resolution: Pixels per side; by default the inference size that the reference knows.
         seed: Of what is drawn and not read: untrained weights, or a classifier of another width than the file's.
@@ -52,6 +52,11 @@ def read_subject(
     """
     given = asdict(overrides or Overrides())
     size = reference.inference_size if resolution is None else resolution
+    if weights is None:
+        weights = reference.weights
+    else:
+        # What is known of a training is not known of other weights.
+        reference = replace(reference, training=None)
     with find_device("cpu").seeded(seed):
         if weights is None:
             settings = replace(_untrained(reference), **_not_none(given))
