@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from search_spaces.architecture import Architecture
 from search_spaces.network import build
 
-from .data.batches import Batches, make_batches, normalisation_of
+from .data.batches import Batches, Normalisation, make_batches, normalisation_of
 from .data.images import LabelledImages
 from .data.passes import num_steps
 from .data.sources import load_images
@@ -90,6 +90,7 @@ class ProxyData:
 
     num_classes: int
     in_channels: int
+    normalisation: Normalisation
     train: Batches
     minival: Batches
 
@@ -293,6 +294,7 @@ def make_proxy_data(
     return ProxyData(
         num_classes=splits.num_classes,
         in_channels=splits.in_channels,
+        normalisation=normalisation,
         train=batches(train, config.augment),
         minival=batches(splits.minival, False),
     )

@@ -9,14 +9,16 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from proxies.accuracy import GIB, load_splits
-from proxies.data.batches import Batches, make_batches, normalisation_of
+from proxies.accuracy import GIB, ProxyData, load_splits, make_proxy_data
+from proxies.activation_checkpointing import checkpoint_activations
+from proxies.data.batches import Batches
 from proxies.data.split import Splits
 from proxies.device import Device
 from proxies.device_lease import DeviceLease
 from proxies.execution import PLAIN, ExecutionMode, parse_mode
 from proxies.fastest_mode import find_fastest_mode
 from proxies.memory import predict_peak_memory
+from proxies.training.config import Fidelity
 from proxies.training.distributed import Processes
 from proxies.training.loop import Training
 from proxies.training.progressive import ProgressiveStage, TrainingPlan
@@ -42,33 +44,34 @@ class Images:
     """What a training learns from and is judged by."""
 
     splits: Splits
-    train: Batches
-    minival: Batches
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    data: ProxyData
+
+    @property
+    def train(self) -> Batches:
+        return self.data.train
+
+    @property
+    def minival(self) -> Batches:
+        return self.data.minival
 
 
 def read_images(config: TrainingConfig, device: Device) -> Images:
-    """Load and split the images.
+    """Load and split the images: as a search does, at fidelity 1.
 
     Raises:
         ValueError: In one line, if they cannot be had or split.
     """
-    splits, data = load_splits(config.data), config.data
-    normalisation = normalisation_of(splits.train)
-    batches = [
-        make_batches(
-            images,
-            normalisation=normalisation,
-            augment=augment,
-            mirror=splits.mirror_keeps_label,
-            device=device,
-            memory_limit_bytes=data.memory_limit_gib * GIB,
-            num_workers=data.num_workers,
-        )
-        for images, augment in ((splits.train, config.train.augment), (splits.minival, False))
-    ]
-    return Images(splits=splits, train=batches[0], minival=batches[1], mean=normalisation.mean, std=normalisation.std)
+    splits = load_splits(config.data)
+    data = make_proxy_data(
+        splits,
+        config=config.train,
+        fidelity=Fidelity(),
+        device=device,
+        data_seed=config.data.split_seed,
+        memory_limit_bytes=config.data.memory_limit_gib * GIB,
+        num_workers=config.data.num_workers,
+    )
+    return Images(splits=splits, data=data)
 
 
 def plan_training(config: TrainingConfig, images: Images, *, device: Device, processes: Processes) -> TrainingRecord:
@@ -98,8 +101,8 @@ def plan_training(config: TrainingConfig, images: Images, *, device: Device, pro
         num_train=len(images.train),
         num_judged=len(images.minival),
         judged_by="minival",
-        normalisation_mean=images.mean,
-        normalisation_std=images.std,
+        normalisation_mean=images.data.normalisation.mean,
+        normalisation_std=images.data.normalisation.std,
         test_size=config.test_size or architecture.resolution,
         initial_weights=None if config.weights is None else str(config.weights),
         mode=str(mode),
@@ -151,8 +154,6 @@ def build_training(
         sync_batch_norm=config.sync_batch_norm,
     )
     if config.activation_checkpointing:
-        from proxies.activation_checkpointing import checkpoint_activations
-
         checkpoint_activations(step.network)
     training = Training(
         step=step,
@@ -254,6 +255,7 @@ def _peak_memory(
         in_channels=images.splits.in_channels,
         optimizer=config.train.optimizer,
         micro_batches=stage.micro_batches,
+        activation_checkpointing=config.activation_checkpointing,
         device_kind=device.kind,
     )
 
