@@ -52,7 +52,7 @@ def _blend(images: Tensor, targets: Tensor, alpha: float) -> tuple[Tensor, Tenso
     weights = _beta(alpha, len(images))
     weights = torch.maximum(weights, 1 - weights).to(images.device, non_blocking=True)
     own = weights.to(images.dtype)[:, None, None, None]
-    return images * own + images.flip(0) * (1 - own), _shared(targets, weights)
+    return torch.lerp(images.flip(0), images, own), _shared(targets, weights)
 
 
 def _paste(images: Tensor, targets: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
@@ -62,7 +62,9 @@ def _paste(images: Tensor, targets: Tensor, alpha: float) -> tuple[Tensor, Tenso
     rows, columns = (_stretches(side, length).to(images.device, non_blocking=True) for length in (height, width))
     boxes = _within(rows, height)[:, :, None] & _within(columns, width)[:, None, :]
     weights = 1 - boxes.float().mean((1, 2))
-    return torch.where(boxes[:, None], images.flip(0), images), _shared(targets, weights)
+    # Exact for 0 and 1, and on the CPU several times as fast as a choice.
+    mixed = torch.lerp(images, images.flip(0), boxes[:, None].to(images.dtype))
+    return mixed, _shared(targets, weights)
 
 
 def _beta(alpha: float, size: int) -> Tensor:

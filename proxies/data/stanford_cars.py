@@ -1,5 +1,6 @@
 """Stanford Cars from a folder that the user has: its official download is gone."""
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -71,5 +72,5 @@ def _read_mat(file: Path, variable: str) -> np.ndarray:
 
     try:
         return loadmat(file, squeeze_me=True)[variable]
-    except (OSError, ValueError, KeyError, TypeError, NotImplementedError, MatReadError) as error:
+    except (OSError, ValueError, LookupError, TypeError, NotImplementedError, zlib.error, MatReadError) as error:
         raise ValueError(f"stanford-cars needs {variable} in {file}, cannot read it: {first_line(error)}") from None

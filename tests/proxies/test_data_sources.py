@@ -1,9 +1,6 @@
 """Every data source owes the same; what is wrong with files is one line with the path."""
 
 import gzip
-import hashlib
-import pickle
-import struct
 import urllib.error
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,96 +9,62 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from data_sets import (
+    NUM_PER_CLASS,
+    write_cars,
+    write_cifar,
+    write_fashion_mnist,
+    write_flowers,
+    write_folder,
+    write_hugging_face,
+    write_idx,
+    write_imagenet,
+)
 from torchvision import datasets
 from torchvision.datasets import cifar
 
 from proxies.data.fashion_mnist import DEBIAN_FASHION_MNIST
 from proxies.data.images import Images, LabelledImages, PixelImages, digest_of
 from proxies.data.sources import load_images
-
-NUM_PER_CLASS = 3
-
-
-def write_png(path: Path, value: int, *, mode: str = "RGB", size: tuple[int, int] = (12, 10)) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new(mode, size, value if mode == "L" else (value, 0, 255 - value)).save(path)
-
-
-def write_folder(folder: Path, class_names: tuple[str, ...] = ("cat", "dog"), *, mode: str = "RGB") -> Path:
-    for label, name in enumerate(class_names):
-        for number in range(NUM_PER_CLASS):
-            write_png(folder / name / f"{number}.png", 40 * label + number, mode=mode)
-    return folder
-
-
-def write_idx(path: Path, array: np.ndarray) -> None:
-    header = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
-    content = header + array.astype(np.uint8).tobytes()
-    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
-
-
-def write_fashion_mnist(folder: Path, suffix: str = ".gz") -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for stem in ("train", "t10k"):
-        labels = np.repeat(np.arange(10), NUM_PER_CLASS)
-        pixels = np.broadcast_to(labels[:, None, None] * 20, (len(labels), 28, 28))
-        write_idx(folder / f"{stem}-images-idx3-ubyte{suffix}", pixels)
-        write_idx(folder / f"{stem}-labels-idx1-ubyte{suffix}", labels)
-    return folder
-
-
-def write_cifar(folder: Path, monkeypatch: pytest.MonkeyPatch, *, num_classes: int) -> Path:
-    """CIFAR's own format, so small that its published checksums have to be replaced."""
-    kind: type[datasets.CIFAR10] = {10: datasets.CIFAR10, 100: datasets.CIFAR100}[num_classes]
-    base = folder / kind.base_folder
-    base.mkdir(parents=True)
-    labels = np.repeat(np.arange(num_classes), NUM_PER_CLASS).tolist()
-    batch = {
-        "data": np.repeat(np.array(labels, np.uint8)[:, None], 3072, axis=1),
-        "labels": labels, "fine_labels": labels,
-    }  # fmt: skip
-    names = {"label_names": [f"c{i}" for i in range(num_classes)]}
-    names["fine_label_names"] = names["label_names"]
-
-    def write(name: str, content: object) -> str:
-        (base / name).write_bytes(pickle.dumps(content))
-        return hashlib.md5((base / name).read_bytes()).hexdigest()
-
-    for attribute in ("train_list", "test_list"):
-        monkeypatch.setattr(kind, attribute, [[name, write(name, batch)] for name, _ in getattr(kind, attribute)])
-    monkeypatch.setattr(kind, "meta", {**kind.meta, "md5": write(kind.meta["filename"], names)})
-    return folder
-
+from proxies.data.split import split_images
 
 Load = Callable[[], Images]
 
 
-@pytest.fixture(
-    params=[
-        "digits",
-        "fashion-mnist",
-        "cifar10",
-        "cifar100",
-        "imagefolder-flat",
-        "imagefolder-parts",
-        "imagefolder-grey",
-    ]
-)
+def write_parts(folder: Path) -> Path:
+    write_folder(folder / "train")
+    return write_folder(folder / "val").parent
+
+
+FOLDERS: dict[str, tuple[str, Callable[[Path], Path]]] = {
+    "imagefolder-flat": ("imagefolder", write_folder),
+    "imagefolder-parts": ("imagefolder", write_parts),
+    "imagefolder-grey": ("imagefolder", lambda folder: write_folder(folder, mode="L")),
+    "imagenet": ("imagenet", write_imagenet),
+    "stanford-cars": ("stanford-cars", lambda folder: write_cars(folder / "cars")),
+    "stanford-cars-classes": ("stanford-cars", lambda folder: write_folder(folder)),
+    "hf-flat": ("hf", lambda folder: write_hugging_face(folder / "saved", ("train",))),
+    "hf-parts": ("hf", lambda folder: write_hugging_face(folder / "saved", ("train", "test"))),
+    "hf-grey": ("hf", lambda folder: write_hugging_face(folder / "saved", ("train",), mode="L")),
+}
+"""Sources that need a path, and what writes them."""
+
+
+@pytest.fixture(params=["digits", "fashion-mnist", "cifar10", "cifar100", "flowers102", *FOLDERS])
 def load(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
     """A function that loads the source anew."""
     name = request.param
+    if name in FOLDERS:
+        kind, write = FOLDERS[name]
+        source = f"{kind}:{write(tmp_path)}"
+        return lambda: load_images(source)
     if name == "fashion-mnist":
         write_fashion_mnist(tmp_path)
     elif name.startswith("cifar"):
         write_cifar(tmp_path, monkeypatch, num_classes=int(name.removeprefix("cifar")))
-    elif name == "imagefolder-parts":
-        write_folder(tmp_path / "train")
-        write_folder(tmp_path / "val")
-    elif name.startswith("imagefolder"):
-        write_folder(tmp_path, mode="L" if name.endswith("grey") else "RGB")
-    source = f"imagefolder:{tmp_path}" if name.startswith("imagefolder") else name
-    return lambda: load_images(source, root=tmp_path if name in ("fashion-mnist", "cifar10", "cifar100") else None)
+    elif name == "flowers102":
+        write_flowers(tmp_path, monkeypatch)
+    return lambda: load_images(name, root=None if name == "digits" else tmp_path)
 
 
 class TestSourceContract:
@@ -131,6 +94,11 @@ class TestSourceContract:
         again = load()
         assert digest_of(again.class_names, again.train) == digest
         assert digest_of(again.class_names, relabelled(again.train)) != digest
+
+    def test_they_are_split_and_nothing_is_skipped(self, load: Load) -> None:
+        parts = split_images(load(), minival_share=0.2, test_share=0.2, seed=0)
+        assert min(len(parts.train), len(parts.minival), len(parts.read_test())) > 0
+        assert parts.skipped == ()
 
     def test_a_test_part_has_the_same_classes(self, load: Load) -> None:
         images = load()
@@ -194,7 +162,10 @@ def test_the_test_files_are_not_opened_before_they_are_asked_for(tmp_path: Path)
     [
         pytest.param("digit", "did you mean 'digits'", id="near"),
         pytest.param("cifar-10", "did you mean 'cifar10'", id="hyphen"),
-        pytest.param("imagenet", "data source 'imagenet'", id="unknown"),
+        pytest.param("svhn", "data source 'svhn'", id="unknown"),
+        pytest.param("imagenet", "did you mean 'imagenet:PATH'", id="path-forgotten"),
+        pytest.param("imagefolders:x", "did you mean 'imagefolder:PATH'", id="near-with-path"),
+        pytest.param("hf:", "hf needs a path", id="no-path-of-hf"),
         pytest.param("imagefolder:", "needs a path", id="no-path"),
     ],
 )
