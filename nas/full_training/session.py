@@ -190,7 +190,7 @@ class Session:
         now = _Point(
             epoch=planned.number,
             num_steps=training.steps_done - planned.first_step,
-            loss=training.epoch_loss.item(),
+            loss=training.own_loss(),
             seconds=training.epoch_seconds,
         )
         self._point = now

@@ -103,7 +103,6 @@ class Training:
                 after_step(planned)
                 start = self.clock()
         loss = self.mean_loss(planned)
-        self.epoch_seconds += self.clock() - start
         size = min(planned.stage.batch_size, len(train))
         return EpochDone(
             planned=planned,
@@ -121,10 +120,22 @@ class Training:
         Raises:
             NonFiniteLossError: If it is not finite.
         """
-        loss = self.processes.mean(self.epoch_loss / max(1, self.steps_done - planned.first_step)).item()
+        num_steps = max(1, self.steps_done - planned.first_step)
+        loss = self._read(lambda: self.processes.mean(self.epoch_loss / num_steps))
         if not math.isfinite(loss):
             raise NonFiniteLossError(f"loss is not finite in epoch {planned.number + 1}")
         return loss
+
+    def own_loss(self) -> float:
+        """Sum over the steps done of this epoch, in this process; reading it waits for the device."""
+        return self._read(lambda: self.epoch_loss)
+
+    def _read(self, value: Callable[[], Tensor]) -> float:
+        """What is waited for are steps: they count as training time."""
+        start = self.clock()
+        number = value().item()
+        self.epoch_seconds += self.clock() - start
+        return number
 
     def _take_step(self, images: Tensor, labels: Tensor, stage: ProgressiveStage, learning_rate: float) -> None:
         self.step.device.seed(derived_seed(self.seed, "step", self.steps_done, self.processes.rank))
