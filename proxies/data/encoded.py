@@ -106,7 +106,9 @@ class EncodedImages:
         Raises:
             ImageError: If one is no readable image, and these are not skipped.
         """
-        pixels = torch.zeros(len(self), self.in_channels, resolution, resolution, dtype=torch.uint8)
+        # Threads write into it, and inference mode is each thread's own.
+        with torch.inference_mode(False):
+            pixels = torch.zeros(len(self), self.in_channels, resolution, resolution, dtype=torch.uint8)
 
         def decode(index: int) -> None:
             image = self.open_if_readable(index)
