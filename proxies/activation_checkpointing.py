@@ -1,7 +1,7 @@
 """Activation checkpointing: a network's blocks keep only their inputs, and are computed again on the way back.
 
-A step takes about a third longer and less memory, which lets large networks train on large batches. What it computes
-stays the same: chance falls alike both times, and batch normalisation's running averages move once. (With timm's
+A step takes a third to a half longer and less memory: large networks train on large batches. What it computes stays
+the same: chance falls alike both times, and batch normalisation's running averages move once. (With timm's
 ``set_grad_checkpointing`` they move twice, by the same statistics: as if their momentum were nearly twice as large.)
 
 Autocast, parts of a batch, several processes and ``torch.compile`` work as without it.
