@@ -289,6 +289,7 @@ def make_proxy_data(
             device=device,
             memory_limit_bytes=memory_limit_bytes,
             num_workers=num_workers,
+            smallest_crop=config.crop_area,
         )
 
     return ProxyData(

@@ -136,6 +136,15 @@ class TrainingConfig(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _dropout_belongs_to_stages(self) -> Self:
+        if self.train.drop_rate:
+            raise ValueError(
+                "train.drop_rate is for short trainings; give progressive.dropout, its first and last value, "
+                f"got {self.train.drop_rate}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _one_way_to_a_mode(self) -> Self:
         if self.mode != "auto" and self.dtype != "auto" and parse_mode(self.mode).dtype != self.dtype:
             raise ValueError(f"dtype must be that of mode {self.mode}, or auto, got {self.dtype}")

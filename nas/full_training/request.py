@@ -46,7 +46,9 @@ def _suggested(reference: Reference, arch: str) -> dict[str, Any]:
     if reference.run is not None:
         config = reference.run.config
         values["data"] = config.data.model_dump(mode="json")
-        values["train"] = config.train.model_dump(mode="json") | values["train"]
+        values["train"] = config.train.model_dump(mode="json", exclude={"drop_rate"}) | values["train"]
+        if config.train.drop_rate:
+            values["progressive"] = {"dropout": [config.train.drop_rate, config.train.drop_rate]}
     if reference.member is not None:
         ranges = reference.member.regularization
         values["progressive"] = {

@@ -13,7 +13,7 @@ from .augment import Draws, crop_and_mirror, margin_of, pad_by_reflection
 from .images import LabelledImages, PixelImages, cover_square
 from .normalisation import Batch, Normalisation, normalisation_of
 from .passes import TrainingPass, num_steps, share_of
-from .streaming import StreamedBatches
+from .streaming import SMALLEST_CROP, StreamedBatches
 from .strong_augmentation import StrongAugmentation
 
 __all__ = [
@@ -66,6 +66,7 @@ def make_batches(
     device: Device,
     memory_limit_bytes: float,
     num_workers: int,
+    smallest_crop: float = SMALLEST_CROP,
 ) -> Batches:
     """Batches from memory; where the images at a resolution exceed the limit, streamed or resized batch by batch."""
     memory = MemoryBatches(images=images, normalisation=normalisation, augment=augment, mirror=mirror, device=device)
@@ -81,6 +82,7 @@ def make_batches(
         mirror=mirror,
         device=device,
         num_workers=num_workers,
+        smallest_crop=smallest_crop,
     )
     return LimitedBatches(memory=memory, beyond=streamed, memory_limit_bytes=memory_limit_bytes)
 

@@ -1,5 +1,6 @@
 """Image files in a folder: found fast, kept small, known by name and content."""
 
+import operator
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,13 @@ from torch import Tensor
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 CONTENT_DIGEST_LIMIT_BYTES = 2 * 2**30
 """Larger sets of files are known by their names and sizes: reading them all would take minutes."""
 SIZE_DIGEST_LIMIT = 200_000
 """Sets of more files are known by their names alone: on a network disk, asking for each size would take minutes."""
+
+_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+_NAME = operator.attrgetter("name")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -64,25 +67,22 @@ def image_names(folder: Path, part: str, *, refuse_empty: bool = False) -> list[
         ValueError: If one is empty and that is refused: large sets are not read before they are needed, but this can be
             seen at once.
     """
+    with os.scandir(folder / part) as scanned:
+        entries = sorted(scanned, key=_NAME)
     found: list[str] = []
-    pending = [part]
-    while pending:
-        below = pending.pop()
-        with os.scandir(folder / below) as entries:
-            for entry in entries:
-                if entry.is_dir():
-                    pending.append(f"{below}/{entry.name}")
-                elif is_image(entry):
-                    if refuse_empty and entry.stat().st_size == 0:
-                        raise ValueError(f"cannot read image {entry.path}: the file is empty")
-                    found.append(f"{below}/{entry.name}")
-    return sorted(found, key=lambda name: name.split("/"))
+    for entry in entries:
+        if is_image(entry):
+            if refuse_empty and entry.stat().st_size == 0:
+                raise ValueError(f"cannot read image {entry.path}: the file is empty")
+            found.append(f"{part}/{entry.name}")
+        elif entry.is_dir():
+            found += image_names(folder, f"{part}/{entry.name}", refuse_empty=refuse_empty)
+    return found
 
 
 def is_image(entry: "os.DirEntry[str]") -> bool:
     """Whether a file is an image, by its name; most file systems tell files from folders without asking once more."""
-    _, suffix = os.path.splitext(entry.name)
-    return suffix.lower() in SUFFIXES and not entry.name.startswith(".") and entry.is_file()
+    return entry.name.lower().endswith(_SUFFIXES) and not entry.name.startswith(".") and entry.is_file()
 
 
 def loose_image(folder: Path) -> Path | None:

@@ -17,7 +17,7 @@ from .passes import TrainingPass, share_of
 from .strong_augmentation import StrongAugmentation
 
 SMALLEST_CROP = 0.35
-"""Of a streamed image's area."""
+"""Of a streamed image's area, by default."""
 
 _IMAGE_ERROR = f"{ImageError.__module__}.{ImageError.__qualname__}: "
 
@@ -39,6 +39,8 @@ class StreamedBatches:
     """Mirror half of them, if they are augmented at all."""
     device: Device
     num_workers: int
+    smallest_crop: float = SMALLEST_CROP
+    """Of an image's area, where images are cropped at random."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -49,7 +51,10 @@ class StreamedBatches:
 
     def shuffled(self, training_pass: TrainingPass) -> Iterator[Batch]:
         images = _TrainingImages(
-            self.images, resolution=training_pass.resolution, crop=self.augment, mirror=self.augment and self.mirror
+            self.images,
+            resolution=training_pass.resolution,
+            smallest_crop=self.smallest_crop if self.augment else None,
+            mirror=self.augment and self.mirror,
         )
         generator = torch.Generator().manual_seed(training_pass.seed)
         draws = _ShuffledDraws(training_pass, len(self), generator)
@@ -117,12 +122,13 @@ class _OrderedDraws:
 class _TrainingImages(Dataset[Read]):
     """One image at a time, in a worker, changed as its seed says; in place of a corrupt one comes the next."""
 
-    def __init__(self, images: EncodedImages, *, resolution: int, crop: bool, mirror: bool) -> None:
+    def __init__(self, images: EncodedImages, *, resolution: int, smallest_crop: float | None, mirror: bool) -> None:
         from torchvision.transforms import v2
 
         self.images = images
         self.resolution = resolution
-        crops = [v2.RandomResizedCrop(resolution, scale=(SMALLEST_CROP, 1.0), antialias=True)] if crop else []
+        scale = None if smallest_crop is None else (smallest_crop, 1.0)
+        crops = [v2.RandomResizedCrop(resolution, scale=scale, antialias=True)] if scale else []
         mirrors = [v2.RandomHorizontalFlip()] if mirror else []
         self.transform = v2.Compose([*crops, *mirrors]) if crops or mirrors else None
 

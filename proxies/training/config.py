@@ -63,6 +63,9 @@ class TrainConfig(BaseModel):
     augment: bool = Field(
         default=True, description="Random shifts, and mirror images where a mirrored image keeps its label."
     )
+    crop_area: float = Field(
+        default=0.35, gt=0, le=1, description="Least share of a streamed image that augmentation crops it to."
+    )
 
 
 class Fidelity(BaseModel):
