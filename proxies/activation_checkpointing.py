@@ -64,8 +64,8 @@ def _running_averages_stay(block: nn.Module) -> Iterator[None]:
     norms = [module for module in block.modules() if isinstance(module, _BatchNorm)]
     before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
-        # A count of its own rather than none: synchronised batch normalisation insists on one.
-        norm.momentum, norm.num_batches_tracked = 0.0, norm.num_batches_tracked.clone()
+        # A count to be thrown away rather than none: synchronised batch normalisation insists on one.
+        norm.momentum, norm.num_batches_tracked = 0.0, torch.tensor(0)
     try:
         yield
     finally:
