@@ -153,5 +153,5 @@ def stratified_share(images: LabelledImages, share: float, *, num_classes: int, 
 def _shuffled_members(labels: Tensor, num_classes: int, seed: int) -> list[Tensor]:
     """Indices of each class, in a random order."""
     generator = torch.Generator().manual_seed(seed)
-    members = [torch.nonzero(labels == label).flatten() for label in range(num_classes)]
+    members = labels.argsort(stable=True).split(labels.bincount(minlength=num_classes).tolist())
     return [indices[torch.randperm(len(indices), generator=generator)] for indices in members]
