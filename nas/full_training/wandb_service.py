@@ -15,7 +15,11 @@ FINISH_TIMEOUT_S = 120.0
 
 
 class WandbService:
-    """A run there; account, server, project and mode are as W&B's own settings and variables say."""
+    """A run there; account, server, project and mode are as W&B's own settings and variables say.
+
+    W&B takes values into memory first, so a process that is killed takes the last seconds of them with it; the
+    training's record and TensorBoard's files have them.
+    """
 
     name = "wandb"
 

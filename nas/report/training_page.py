@@ -126,15 +126,17 @@ def _reading(record: TrainingRecord) -> Markup:
         if record.judged_by == "test"
         else "nas evaluate says what it reaches on the test images, which no curve here has seen."
     )
-    points = (
+    points = [
         ("Accuracy has an error.", "± is one standard error, from the number of images that it is taken on."),
         ("The best is chosen.", luck),
-        (
-            "Size in training is not size in use.",
-            f"The network was judged at {record.test_size} pixels throughout and trained at "
-            f"{parse(record.architecture).resolution} in the end: crops make objects look larger in training.",
-        ),
-    )
+    ]
+    size = parse(record.architecture).resolution
+    if record.test_size != size:
+        sizes = (
+            f"The network was judged at {record.test_size} pixels throughout, and trained at {size} in the end: a size "
+            "for use is often best a little above the last one of training. nas evaluate --size tries others."
+        )
+        points.append(("Size in training is not size in use.", sizes))
     items = [element("li", element("strong", head), " ", text) for head, text in points]
     return section("reading", "How to read this", element("ul", *items))
 

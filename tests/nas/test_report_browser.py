@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_training import training_record
 
+from nas.full_training.record import Event
 from nas.report.belief_section import belief_figures
 from nas.report.findings import Findings
 from nas.report.page import draw, render
+from nas.report.training_figures import training_figures
+from nas.report.training_page import Training, render_training
 from nas.run import Run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -70,8 +74,8 @@ class Seen:
     console: list[str]
 
 
-def look(run: Run, folder: Path, *, width: int, scheme: int) -> Seen:
-    (folder / "report.html").write_text(render(run).replace("</body>", f"{PROBE}</body>"), encoding="utf-8")
+def look(page: str, folder: Path, *, width: int, scheme: int) -> Seen:
+    (folder / "report.html").write_text(page.replace("</body>", f"{PROBE}</body>"), encoding="utf-8")
     (folder / "frame.html").write_text(FRAME.format(width=width), encoding="utf-8")
     command = [
         str(CHROMIUM), *FLAGS, f"--user-data-dir={folder / 'profile'}", f"--window-size={max(width, 500)},3000",
@@ -100,7 +104,7 @@ def contrast(one: str, other: str) -> float:
 @pytest.mark.parametrize("scheme", [LIGHT, DARK], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 375])
 def test_report_is_drawn(finished_run: Run, tmp_path: Path, width: int, scheme: int) -> None:
-    seen = look(finished_run, tmp_path, width=width, scheme=scheme)
+    seen = look(render(finished_run), tmp_path, width=width, scheme=scheme)
     assert seen.console == []
     page = seen.page
     assert page["width"] == width
@@ -121,10 +125,29 @@ def test_report_is_drawn(finished_run: Run, tmp_path: Path, width: int, scheme: 
 @pytest.mark.parametrize("run_name", ["young_run", "front_run"])
 def test_other_runs_are_drawn_without_complaint(request: pytest.FixtureRequest, tmp_path: Path, run_name: str) -> None:
     run: Run = request.getfixturevalue(run_name)
-    seen = look(run, tmp_path, width=375, scheme=LIGHT)
+    seen = look(render(run), tmp_path, width=375, scheme=LIGHT)
     assert seen.console == []
     assert seen.page["scrolls"] <= 375
     assert all(panel["svgs"] > 0 for panel in seen.page["panels"].values())
+
+
+@pytest.mark.parametrize("scheme", [LIGHT, DARK], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 375])
+@pytest.mark.parametrize("epochs", [0, 1, 7])
+def test_trainings_are_drawn(tmp_path: Path, width: int, scheme: int, epochs: int) -> None:
+    record = training_record(epochs=epochs, events=(Event(epoch=1, kind="resumed", text="from step 3"),))
+    training = Training(record=record, config="seed: 0\n", environment={"command": ["nas", "train", "x" * 300]})
+    seen = look(render_training(training), tmp_path, width=width, scheme=scheme)
+    assert seen.console == []
+    page = seen.page
+    assert page["scrolls"] <= width, "the page must not scroll sideways"
+    figures = training_figures(record)
+    assert set(page["panels"]) == {f"{figure.name}-{i}" for figure in figures for i in range(len(figure.panels))}
+    for name, panel in page["panels"].items():
+        assert panel["svgs"] > 0, f"{name} is not drawn"
+        assert panel["drawn"] <= panel["width"] + 1, f"{name} is wider than its box"
+    for ink in (page["ink"], page["muted"], *(panel["ink"] for panel in page["panels"].values())):
+        assert contrast(ink, page["background"]) >= 4.5, ink
 
 
 def test_the_probe_notices_a_broken_page(young_run: Run, tmp_path: Path) -> None:
