@@ -38,9 +38,12 @@ class ProgressiveStage:
         for name in ("epochs", "resolution", "batch_size", "micro_batches"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} of a stage must be at least 1, got {getattr(self, name)}")
-        for name, most in (("drop_rate", 1), ("cutout", 1), ("randaugment", 30.0001), ("mixup", 100), ("cutmix", 100)):
-            if not 0 <= getattr(self, name) < most:
-                raise ValueError(f"{name} of a stage must lie in [0, {most:g}), got {getattr(self, name)}")
+        for name in ("drop_rate", "cutout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} of a stage must lie in [0, 1), got {getattr(self, name)}")
+        for name, most in (("randaugment", 30), ("mixup", 100), ("cutmix", 100)):
+            if not 0 <= getattr(self, name) <= most:
+                raise ValueError(f"{name} of a stage must lie in [0, {most}], got {getattr(self, name)}")
         if not self.lr_scale > 0:
             raise ValueError(f"lr_scale of a stage must be positive, got {self.lr_scale}")
 

@@ -163,7 +163,8 @@ def write_photos(folder: Path) -> Path:
 def test_images_streamed_from_disk_by_any_number_of_processes(nursery: Nursery, optimizer: str, tmp_path: Path) -> None:
     overrides = {
         **EVERYTHING_ON, "data.source": f"imagefolder:{write_photos(tmp_path / 'photos')}",
-        "data.memory_limit_gib": 0.0, "data.test_share": 0.1, "epochs": 3, "train.optimizer": optimizer, "train.batch_size": 12,
+        "data.memory_limit_gib": 0.0, "data.test_share": 0.1, "train.batch_size": 12, "train.optimizer": optimizer,
+        "epochs": 3,
     }  # fmt: skip
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert nursery.run(tiny_config(whole, overrides)) == 0
