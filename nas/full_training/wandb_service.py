@@ -37,8 +37,9 @@ class WandbService:
             name=self._title,
             config=dict(config),
             resume="allow",
-            # Without console="off" it would wrap standard output and keep every frame of a progress bar.
-            settings=wandb.Settings(console="off", finish_timeout=FINISH_TIMEOUT_S),
+            # console="off": or it would wrap standard output and keep every frame of a progress bar; quiet: no table
+            # of the last values in the middle of that bar.
+            settings=wandb.Settings(console="off", quiet=True, finish_timeout=FINISH_TIMEOUT_S),
         )
         return run_id
 

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -154,6 +156,18 @@ def test_names_from_outside_are_escaped() -> None:
     assert found.tags.count("script") == 3
     assert not {"b", "i"} & set(found.tags)
     assert name in found.text
+
+
+def test_a_report_needs_no_torch(tmp_path: Path) -> None:
+    directory = write_training(tmp_path / "run", RECORDS["under way"])
+    script = (
+        "import sys; from pathlib import Path; from nas.full_training.directory import TrainingDirectory; "
+        "from nas.report.training_page import read_training, render_training; "
+        f"render_training(read_training(TrainingDirectory(Path({str(directory.path)!r})))); "
+        "import nas.cli.training_tables; "
+        "assert not {'torch', 'timm', 'torchvision'} & set(sys.modules), 'torch was imported'"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[2], timeout=120)
 
 
 # The command
