@@ -383,3 +383,21 @@ def test_only_the_last_sizes_are_kept() -> None:
     for resolution in (8, 12, 16):
         next(iter(batches.in_order(batch_size=2, resolution=resolution)))
     assert list(batches.memory._padded) == [12, 16]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", KINDS)
+def test_on_cuda_a_pass_is_the_one_of_the_cpu(kind: str, tmp_path: Path) -> None:
+    images = random_pixels(0) if kind in ("memory", "resized") else textured_files(tmp_path)
+    training_pass = TrainingPass(seed=4, batch_size=4, resolution=12, cutout=0.5)
+    passes = []
+    for name in ("cpu", "cuda"):
+        batches = make_batches(
+            images, normalisation=IDENTITY, augment=True, mirror=True, device=find_device(name),
+            memory_limit_bytes=0 if kind in ("resized", "streamed") else 1e9, num_workers=1,
+        )  # fmt: skip
+        passes.append([(pixels.cpu(), labels.cpu()) for pixels, labels in batches.shuffled(training_pass)])
+    for (ours, labels), (theirs, expected) in zip(*passes, strict=True):
+        assert torch.equal(labels, expected)
+        # Antialiased resizing may round to the next grey level.
+        assert (ours - theirs).abs().max() <= (1 if kind == "resized" else 0)
