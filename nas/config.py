@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from proxies.step_time import StepTimeSetting
 from proxies.step_time_table import BUDGET_S
@@ -14,8 +14,7 @@ from search_spaces.space import SearchSpace
 from search_spaces.space_file import read_space, space_from_mapping, space_to_mapping
 from search_spaces.strict_yaml import dump_yaml, read_yaml
 
-from .config_errors import one_line
-from .config_values import absolute_images, set_key
+from .config_values import absolute_images, validated
 from .reward import PAPER_V, PAPER_W
 from .samplers import MULTI_OBJECTIVE_SAMPLERS, SAMPLER_NAMES, require_sampler
 
@@ -212,14 +211,13 @@ def make_config(
     Raises:
         ValueError: In one line that names source, key, rule and value.
     """
-    merged = _located_space(dict(values), folder)
-    for key, value in overrides.items():
-        set_key(merged, key, value)
-    merged = _absolute_runs(_absolute_tables(absolute_images(merged), folder))
-    try:
-        return SearchConfig.model_validate(merged)
-    except ValidationError as error:
-        raise ValueError(f"{source}: {one_line(error, SearchConfig)}") from None
+    return validated(
+        SearchConfig,
+        _located_space(dict(values), folder),
+        overrides,
+        source=source,
+        complete=lambda merged: _absolute_runs(_absolute_tables(absolute_images(merged), folder)),
+    )
 
 
 def _space_from(value: Mapping[str, Any]) -> SearchSpace:

@@ -1,9 +1,16 @@
 """Plain data on its way to a configuration: overrides by key, and paths that hold wherever a run is resumed."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from search_spaces.strict_yaml import parse_yaml
+
+from .config_errors import one_line
+
+Settings = TypeVar("Settings", bound=BaseModel)
 
 
 def parse_override(text: str) -> tuple[str, object]:
@@ -19,6 +26,35 @@ def parse_override(text: str) -> tuple[str, object]:
     if not equals or not key:
         raise ValueError(f"--set takes KEY=VALUE, got {text!r}")
     return key, parse_yaml(f"value: {value}", source=f"--set {key}")["value"]
+
+
+def validated(
+    model: type[Settings],
+    values: Mapping[str, object],
+    overrides: Mapping[str, object],
+    *,
+    source: str,
+    complete: Callable[[dict[str, object]], dict[str, object]],
+) -> Settings:
+    """Settings from plain data.
+
+    Args:
+        model: What they are.
+        values: By key.
+        overrides: Outweigh them; ``"train.lr"`` reaches into a part.
+        source: Of the values, for the message about a wrong one.
+        complete: What is done to the values once they are overridden.
+
+    Raises:
+        ValueError: In one line that names source, key, rule and value.
+    """
+    merged = dict(values)
+    for key, value in overrides.items():
+        set_key(merged, key, value)
+    try:
+        return model.model_validate(complete(merged))
+    except ValidationError as error:
+        raise ValueError(f"{source}: {one_line(error, model)}") from None
 
 
 def set_key(values: dict[str, object], key: str, value: object) -> None:

@@ -2,11 +2,9 @@
 
 import time
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import TaskID
 
 from proxies.step_time_table import StepTimeTable
 from search_spaces.architecture import parse
@@ -17,28 +15,19 @@ from ..leaderboard import Entry
 from ..observer import Observer
 from ..quantities import duration
 from ..trials import EarlierResults, State, TrialRecord
+from .live_display import LiveDisplay
 from .tables import leaderboard_table
 
 # A candidate costs more than its training steps: it is built, its data are augmented, and it is judged.
 _OVERHEAD = 1.35
 
 
-class SearchDisplay(Observer):
+class SearchDisplay(LiveDisplay, Observer):
     """A live display on a terminal; one line for each verdict elsewhere."""
 
     def __init__(self, config: SearchConfig, console: Console | None = None) -> None:
         self._config = config
-        self._console = console or Console()
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[note]}"),
-            TimeRemainingColumn(compact=True),
-            console=self._console,
-            transient=True,
-            disable=not self._console.is_terminal,
-        )
+        super().__init__(console)
         self._whole = self._progress.add_task("starting", total=None, note="")
         self._calibration: TaskID | None = None
         self._candidates: dict[int, TaskID] = {}
@@ -47,20 +36,8 @@ class SearchDisplay(Observer):
         self._best: float | None = None
         self._start = time.monotonic()
 
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Take the live display away."""
-        self._progress.stop()
-
     def preparing(self, doing: str) -> None:
+        self._progress.start()
         self._progress.update(self._whole, description=doing)
 
     def starting_from(self, results: Sequence[EarlierResults]) -> None:
@@ -163,9 +140,6 @@ class SearchDisplay(Observer):
         steps = leaders * setting.visits * setting.num_pairs
         timing = steps * (preparation.step_time_ref_s + preparation.canary_s)
         return timing + (0.0 if is_calibrated else setting.calibration_s)
-
-    def _print(self, text: str) -> None:
-        self._console.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
 _ENDINGS = {

@@ -1,11 +1,8 @@
 """What a full training shows while it runs: its schedule, images a second, time left, and a line for each epoch."""
 
 import time
-from types import TracebackType
-from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 from proxies.binomial import binomial_error
 from proxies.training.progressive import PlannedEpoch, ProgressiveStage
@@ -14,43 +11,22 @@ from ..full_training.config import TrainingConfig
 from ..full_training.observer import TrainingObserver
 from ..full_training.record import EpochRecord, Event, TrainingRecord
 from ..quantities import duration, percent
+from .live_display import LiveDisplay
 from .training_tables import epoch_line, schedule_table
 
 
-class TrainingDisplay(TrainingObserver):
+class TrainingDisplay(LiveDisplay, TrainingObserver):
     """A live display on a terminal; one line for each epoch elsewhere."""
 
     def __init__(self, config: TrainingConfig, console: Console | None = None) -> None:
         self._config = config
-        self._console = console or Console()
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[note]}"),
-            TimeRemainingColumn(compact=True),
-            console=self._console,
-            transient=True,
-            disable=not self._console.is_terminal,
-        )
+        super().__init__(console)
         self._task = self._progress.add_task("starting", total=None, note="")
         self._stages: tuple[ProgressiveStage, ...] = ()
         self._num_epochs = 0
         self._shown = time.monotonic()
         self._images = 0
         self._images_since = time.monotonic()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Take the live display away."""
-        self._progress.stop()
 
     def preparing(self, doing: str) -> None:
         # Not before: of several processes only the first is told anything.
@@ -113,9 +89,6 @@ class TrainingDisplay(TrainingObserver):
             f"at {record.test_size} px, after {duration(spent)}"
         )
         self._print(f"weights: {out / 'weights.safetensors'} · test images: nas evaluate {out} · nas report {out}")
-
-    def _print(self, text: str) -> None:
-        self._console.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
 def _pixels(stages: tuple[ProgressiveStage, ...], epochs_done: float) -> float:

@@ -4,15 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from proxies.execution import parse_mode
 from proxies.training.config import SETTINGS, DataConfig, TrainConfig
 from search_spaces.architecture import Architecture, parse
 from search_spaces.strict_yaml import dump_yaml, read_yaml
 
-from ..config_errors import one_line
-from ..config_values import absolute_images, set_key
+from ..config_values import absolute_images, validated
 
 Range = tuple[float, float]
 """First and last stage."""
@@ -183,13 +182,13 @@ def make_training_config(
     Raises:
         ValueError: In one line that names source, key, rule and value.
     """
-    merged = dict(values)
-    for key, value in overrides.items():
-        set_key(merged, key, value)
-    try:
-        return TrainingConfig.model_validate(_absolute_weights(absolute_images(merged)))
-    except ValidationError as error:
-        raise ValueError(f"{source}: {one_line(error, TrainingConfig)}") from None
+    return validated(
+        TrainingConfig,
+        values,
+        overrides,
+        source=source,
+        complete=lambda merged: _absolute_weights(absolute_images(merged)),
+    )
 
 
 def _absolute_weights(values: dict[str, object]) -> dict[str, object]:
