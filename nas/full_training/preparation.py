@@ -30,7 +30,7 @@ from search_spaces.weights import load_pretrained
 
 from .config import TrainingConfig
 from .record import TrainingRecord
-from .stages import stages_of
+from .stages import last_size, stages_of
 
 _SHARE_OF_MEMORY = 0.9
 """The rest is left to what no prediction counts: the allocator's gaps, cuDNN's working memory, other programs."""
@@ -90,8 +90,7 @@ def plan_training(config: TrainingConfig, images: Images, *, device: Device, pro
         memory_bytes=memory_bytes,
         world_size=processes.size,
     )
-    # Of the last stage, unless sizes are drawn.
-    architecture = replace(config.parsed(), resolution=max(stage.resolution for stage in stages))
+    architecture = replace(config.parsed(), resolution=last_size(config, len(images.train)))
     return TrainingRecord(
         architecture=str(architecture),
         num_classes=images.splits.num_classes,

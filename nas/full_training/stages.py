@@ -48,11 +48,20 @@ def stages_of(
         raise ValueError(
             f"train.batch_size must be a multiple of the {world_size} processes, 2 images for each, got {batch_size}"
         )
-    epochs = config.epochs if config.steps is None else math.ceil(config.steps / num_steps(num_images, batch_size))
-    ranges = _overridden(ranges_of(config, num_images, epochs), config.progressive)
+    epochs = _num_epochs(config, num_images)
+    ranges = _asked_ranges(config, num_images)
     stages = progressive_stages(ranges, config.progressive, epochs=epochs, batch_size=batch_size, seed=config.seed)
     sized = _Batches(config, num_images, peak_memory, memory_bytes, world_size)
     return tuple(sized.fitted(stage) for stage in stages)
+
+
+def last_size(config: TrainingConfig, num_images: int) -> int:
+    """Pixels per side of the last stage; where sizes are drawn, of the last one that may be drawn.
+
+    Raises:
+        ValueError: If the preset is published for other networks only.
+    """
+    return _asked_ranges(config, num_images).image_size[1]
 
 
 def ranges_of(config: TrainingConfig, num_images: int, epochs: int) -> Regularization:
@@ -169,12 +178,19 @@ class _Batches:
         return {"linear": growth, "sqrt": math.sqrt(growth), "none": 1.0}[scaling]
 
 
-def _overridden(ranges: Regularization, config: ProgressiveConfig) -> Regularization:
+def _num_epochs(config: TrainingConfig, num_images: int) -> int:
+    if config.steps is None:
+        return config.epochs
+    return math.ceil(config.steps / num_steps(num_images, config.train.batch_size))
+
+
+def _asked_ranges(config: TrainingConfig, num_images: int) -> Regularization:
+    """The preset's, where nothing else is asked for."""
     asked = {
-        name: getattr(config, name) for name in ("image_size", "randaugment", "mixup", "cutmix", "dropout")
-        if getattr(config, name) is not None
+        name: getattr(config.progressive, name) for name in ("image_size", "randaugment", "mixup", "cutmix", "dropout")
+        if getattr(config.progressive, name) is not None
     }  # fmt: skip
-    return replace(ranges, **asked)
+    return replace(ranges_of(config, num_images, _num_epochs(config, num_images)), **asked)
 
 
 def _between(ends: tuple[float, float], ratio: float) -> float:
