@@ -115,7 +115,14 @@ def test_rerank_compare_and_report(
 
 def test_the_benchmarks_have_names(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert nas(monkeypatch, "bench", "--list") == 0
-    assert capsys.readouterr().out.split() == ["family", "overhead", "samplers", "step-time", "training"]
+    assert capsys.readouterr().out.split() == [
+        "family",
+        "overhead",
+        "progressive",
+        "samplers",
+        "step-time",
+        "training",
+    ]
 
 
 def test_every_catalog_name_can_be_shown() -> None:
