@@ -128,11 +128,12 @@ def test_a_prediction_is_called_one(young_run: Run, tmp_path: Path, monkeypatch:
     assert "a short training of 8 epochs" in card
 
 
+@pytest.mark.parametrize("kind", ["imagefolder", "imagenet", "stanford-cars", "hf"])
 def test_a_folder_of_images_is_named_without_its_path(
-    make_run: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_run: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """A card is given away; where somebody keeps the images is not."""
-    run = make_run(trials=3, source="imagefolder:/home/somebody/secret/birds", retrain=False)
+    run = make_run(trials=3, source=f"{kind}:/home/somebody/secret/birds", retrain=False)
     assert nas(monkeypatch, "export", run.directory.path, "--format", "safetensors", "--out", tmp_path / "best") == 0
     card = (tmp_path / "best" / "README.md").read_text()
     assert "held-out images of the folder birds with" in card
