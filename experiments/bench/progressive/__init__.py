@@ -16,9 +16,9 @@ def main(
         str, typer.Option(help="Comma-separated: fixed, progressive, adaptive, random, random-adaptive.")
     ] = "fixed,progressive,adaptive,random,random-adaptive",
     seeds: Annotated[int | None, typer.Option(min=1, help="Trainings of each variant, 3 by default.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Of each training, 8 by default.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Of each training, 12 by default.")] = None,
     images: Annotated[
-        int | None, typer.Option(min=640, max=60_000, help="Of the 60,000 training images, 16,000 by default.")
+        int | None, typer.Option(min=640, max=60_000, help="Of the 60,000 training images, 13,000 by default.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     mode: Annotated[str, typer.Option(help="Execution mode, the same for all.")] = "float32-channels_last-small_maps",
