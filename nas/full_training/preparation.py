@@ -11,6 +11,7 @@ from torch import nn
 
 from proxies.accuracy import GIB, ProxyData, load_splits, make_proxy_data
 from proxies.activation_checkpointing import checkpoint_activations
+from proxies.complexity import count_params
 from proxies.data.batches import Batches
 from proxies.data.split import Splits
 from proxies.device import Device
@@ -245,13 +246,15 @@ def _peak_memory(
     device: Device,
     world_size: int,
 ) -> int:
-    return predict_peak_memory(
+    splits = images.splits
+    average = 0 if config.train.ema_decay is None else 4 * count_params(config.parsed(), splits.num_classes)
+    return average + predict_peak_memory(
         config.parsed(),
         batch_size=stage.batch_size // world_size,
         resolution=stage.resolution,
         mode=mode,
-        num_classes=images.splits.num_classes,
-        in_channels=images.splits.in_channels,
+        num_classes=splits.num_classes,
+        in_channels=splits.in_channels,
         optimizer=config.train.optimizer,
         micro_batches=stage.micro_batches,
         activation_checkpointing=config.activation_checkpointing,
