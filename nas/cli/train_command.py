@@ -116,7 +116,7 @@ def _run(config: "TrainingConfig") -> None:
             fail(f"{error} ({config.out})", 1)
         except OSError as error:
             display.close()
-            fail(f"{error.strerror or error} ({config.out}); the last checkpoint is whole, run it again to resume", 1)
+            fail(f"{error.strerror or error} ({config.out}); what was kept is whole, run it again to resume", 1)
 
 
 def _print_plan(config: "TrainingConfig") -> None:

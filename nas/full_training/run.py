@@ -160,6 +160,8 @@ def _require_same_training(config: TrainingConfig, directory: TrainingDirectory)
         return
     if (directory.path / "study.db").exists():
         raise RunDirectoryError(f"{directory.path} holds a search; give the training a directory of its own with --out")
+    if not directory.last_checkpoint.exists() and not directory.record_file.exists():
+        return  # it was refused before its first step, so that what was wrong may be put right
     try:
         before, now = read_training_config(directory.config_file).fingerprint(), config.fingerprint()
     except ValueError as error:
