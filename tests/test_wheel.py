@@ -42,6 +42,7 @@ def test_an_installed_wheel_works_outside_the_clone(tmp_path: Path) -> None:
     where = subprocess.run(look, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert where.stdout.startswith(str(site))
     assert "quickstart" in run("search", "--list")
+    assert {"paper", "code"} <= {line.split()[0] for line in run("train", "--list").splitlines()}
     small = ("--trials", "1", "--set", "finalists=0", "--set", "fidelity.epochs=1", "--workers", "1")
     assert "report:" in run("search", "quickstart", "--out", str(tmp_path / "run"), *small)
     assert (tmp_path / "run" / "report.html").stat().st_size > 1_000_000
