@@ -221,8 +221,8 @@ class _Bench:
     def choose(self, modes: list[ExecutionMode], end: float, planned_steps: int) -> ModeChoice:
         plain = self.build_step(PLAIN)
         reference = gradients(plain, self.images, self.labels)
-        longer = min(LONGEST_S, SHARE_OF_TRAINING * planned_steps * self.time(plain))
-        end = max(end, self.clock() + longer)
+        now = self.clock()
+        end = max(end, now + min(LONGEST_S, SHARE_OF_TRAINING * planned_steps * self.time(plain)))
         admitted: list[_Contender | MeasuredMode] = []
         for mode in modes:
             in_time = not admitted or self.clock() < end
