@@ -20,7 +20,7 @@ from ..run_directory import RunDirectoryError, locked, make_folder, write_whole
 from .config import TrainingConfig, read_training_config
 from .directory import TrainingDirectory
 from .observer import TrainingObserver
-from .preparation import build_training, plan_training, read_images, reproducible
+from .preparation import Images, build_training, plan_training, read_images, reproducible
 from .record import TrainingRecord, parse_record, read_record
 from .session import Session
 from .trackers import make_trackers
@@ -83,7 +83,8 @@ def train(config: TrainingConfig, observer: TrainingObserver | None = None) -> T
                 if state is None:
                     record, settings = plan_training(config, images, device=device, processes=processes), None
                 else:
-                    record, settings = _standing(state, processes), NetworkSettings.from_metadata(state["settings"])
+                    record = _standing(state, images, processes)
+                    settings = NetworkSettings.from_metadata(state["settings"])
                 built = build_training(config, record, device=device, processes=processes, settings=settings)
             session = Session(
                 config, directory, record, built, images, device=device, observer=observer, trackers=trackers,
@@ -119,13 +120,17 @@ def _finished(directory: TrainingDirectory) -> TrainingRecord | None:
     return record if record.state == "finished" else None
 
 
-def _standing(state: dict[str, Any], processes: Processes) -> TrainingRecord:
+def _standing(state: dict[str, Any], images: Images, processes: Processes) -> TrainingRecord:
     """The record that a checkpoint was taken with, for the processes there are now.
 
     Raises:
-        ValueError: If they cannot share its batches.
+        ValueError: If they cannot share its batches, or the images are others.
     """
     record = parse_record(state["record"])
+    now = {"num_train": len(images.train), "num_judged": len(images.minival), "class_names": images.splits.class_names}
+    for name, value in now.items():
+        if getattr(record, name) != value:
+            raise ValueError(f"{record.source} has changed since: {name} was {getattr(record, name)}, now {value}")
     for stage in record.stages:
         if stage.batch_size % processes.size:
             raise ValueError(f"batches of {stage.batch_size} images cannot be shared by {processes.size} processes")

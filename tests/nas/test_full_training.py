@@ -495,6 +495,21 @@ def test_without_its_checkpoint_a_training_begins_anew(interrupted: Path, tmp_pa
     assert [entry.epoch for entry in record.epochs] == [1, 2, 3]
 
 
+def test_images_that_changed_meanwhile_are_refused(tmp_path: Path) -> None:
+    photos = write_folder(tmp_path / "photos", mode="L")
+    overrides: dict[str, object] = {
+        **SHORT, "data.source": f"imagefolder:{photos}", "data.test_share": 0.34, "data.minival_share": 0.34,
+        "train.batch_size": 2,
+    }  # fmt: skip
+    config = tiny_config(tmp_path / "run", overrides)
+    with pytest.raises(StopIn.Stop):
+        train(config, StopIn())
+    for number in range(8):
+        shutil.copy(photos / "cat" / "0.png", photos / "cat" / f"more{number}.png")
+    with pytest.raises(RefusedTrainingError, match=r"^imagefolder:.* has changed since: num_train was \d+, now \d+$"):
+        train(config)
+
+
 @pytest.mark.parametrize("name", ["training.json", "config.yaml"])
 def test_other_damaged_files_are_refused_in_a_line(name: str, interrupted: Path, tmp_path: Path) -> None:
     out = shutil.copytree(interrupted, tmp_path / "run")
