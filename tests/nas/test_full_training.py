@@ -116,6 +116,7 @@ def test_weights_and_their_average_are_judged_each(trained: TrainingConfig) -> N
         assert count_correct(network, trained, record.test_size) == expected
 
 
+@pytest.mark.slow
 def test_without_an_average_the_weights_count(tmp_path: Path) -> None:
     config = tiny_config(tmp_path / "run", {**SHORT, "train.ema_decay": None})
     record = train(config)
@@ -298,7 +299,7 @@ def break_statistics(step: TrainingStep) -> None:
 
 
 @pytest.mark.parametrize("break_it", [break_weight, break_statistics])
-@pytest.mark.parametrize("at", [5, 7])
+@pytest.mark.parametrize("at", [5, pytest.param(7, marks=pytest.mark.slow)])
 def test_what_is_not_finite_is_never_kept(
     at: int, break_it: Callable[[TrainingStep], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -383,6 +384,7 @@ def test_later_stages_of_small_batches_keep_two_images_in_a_part(
     assert [stage.micro_batches for stage in record_of(config).stages] == [16, 2, 2]
 
 
+@pytest.mark.slow
 def test_parts_of_two_images_are_the_smallest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fail_at(monkeypatch, lambda *_: True)
     with pytest.raises(MemoryInfeasibleError, match=r"^out of memory in epoch 1; smaller train.batch_size needs less"):
@@ -427,7 +429,13 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path: Path) -> None:
     assert all(torch.equal(value, first["weights"][0][name]) for name, value in second["weights"][0].items())
 
 
-@pytest.mark.parametrize("function", ["write_checkpoint", "write_tensors", "write_record", "write_curves"])
+@pytest.mark.parametrize(
+    "function",
+    [
+        "write_checkpoint",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("write_tensors", "write_record", "write_curves")),
+    ],
+)
 def test_whatever_cannot_be_written_it_goes_on_later(
     function: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

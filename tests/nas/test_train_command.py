@@ -287,6 +287,30 @@ def test_two_processes_train_and_are_taken_up_by_any_number(tmp_path: Path) -> N
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+def test_what_one_process_meets_rolls_all_of_them_back(tmp_path: Path) -> None:
+    """Once each, though one may have read the last checkpoint long before another: none may write a newer one first."""
+    out = tmp_path / "run"
+    support = ROOT / "tests" / "support"
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    command = [sys.executable, *launcher, str(support / "poisoned_worker.py"), str(out)]
+    path = os.pathsep.join((str(ROOT), str(support)))
+    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=500, check=False)
+    assert done.returncode == 0, done.stderr
+    record = record_of(out)
+    assert record.state == "finished"
+    assert [event.text for event in record.events] == [
+        "loss is not finite in epoch 2; back to step 5, learning rate × 0.5",
+        "weights are not finite after step 10; back to step 5, learning rate × 0.25",
+    ]
+    first, second, third = (entry.learning_rate for entry in record.epochs)
+    alone = tiny_config(tmp_path / "alone", {"epochs": 3})
+    expected = [entry.learning_rate for entry in train(alone).epochs]
+    assert [first, 4 * second, 4 * third] == pytest.approx(expected)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_batch_that_two_processes_cannot_share_is_refused(tmp_path: Path) -> None:
     process = torchrun(tmp_path / "run", "--batch-size", "35")
     _, errors = process.communicate(timeout=300)
