@@ -132,6 +132,8 @@ class TrainingConfig(BaseModel):
             for size in sizes:
                 if size < stride:
                     raise ValueError(f"{name} must be at least the total stride {stride}, got {size}")
+        if list(asked["progressive.image_size"]) != sorted(asked["progressive.image_size"]):
+            raise ValueError(f"progressive.image_size must not shrink, got {self.progressive.image_size}")
         return self
 
     @model_validator(mode="after")

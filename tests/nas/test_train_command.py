@@ -95,6 +95,10 @@ def test_the_installed_recipes_are_listed(monkeypatch: pytest.MonkeyPatch, capsy
         ((ARCHITECTURE, "--preset", "peper"), "progressive.preset"),
         ((ARCHITECTURE, "--preset", "paper"), "progressive.preset paper is for efficientnetv2-s"),
         ((ARCHITECTURE, "--set", "progressive.image_size=[4, 24]"), "at least the total stride 8, got 4"),
+        (
+            (ARCHITECTURE, "--set", "progressive.image_size=[24, 16]"),
+            "progressive.image_size must not shrink, got (24,",
+        ),
         ((ARCHITECTURE, "--set", "test_size=7"), "test_size must be at least the total stride 8, got 7"),
         ((ARCHITECTURE, "--epochs", "0"), "epochs"),
         ((ARCHITECTURE, "--weights", "nowhere.safetensors"), "nowhere.safetensors"),
