@@ -1,12 +1,12 @@
 """Train a network to the end, or take an interrupted training up again."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from proxies.device import find_device
+from proxies.device import Device, find_device
 from proxies.device_lease import DeviceLease
 from proxies.execution import PLAIN
 from proxies.micro_batches import largest_part
@@ -72,35 +72,48 @@ def train(config: TrainingConfig, observer: TrainingObserver | None = None) -> T
             observer.finished(finished)
             return finished
         with stop_on_signals() as is_stopping, device.seeded(config.seed):
-            with _refusals():
-                trackers = make_trackers(
-                    config.track, directory, run_name=config.run_name, rank=processes.rank, complain=observer.complained
-                )
-                observer.preparing("reading the images")
-                images = read_images(config, device)
-                observer.preparing("planning")
-                state = read_checkpoint(directory.last_checkpoint) if directory.last_checkpoint.exists() else None
-                if state is None:
-                    record, settings = plan_training(config, images, device=device, processes=processes), None
-                else:
-                    record = _standing(state, images, processes)
-                    settings = NetworkSettings.from_metadata(state["settings"])
-                built = build_training(config, record, device=device, processes=processes, settings=settings)
-            session = Session(
-                config, directory, record, built, images, device=device, observer=observer, trackers=trackers,
-                is_stopping=is_stopping,
-            )  # fmt: skip
-            if state is not None:
-                session.take_up(state)
-            steps_done, num_steps = built.training.steps_done, built.training.plan.num_steps
-            notes = built.notes if images.splits.note is None else (images.splits.note, *built.notes)
-            observer.planned(session.record, notes=notes, steps_done=steps_done, num_steps=num_steps)
-            trackers.start(config.model_dump(mode="json"), session.record, step=steps_done)
-            session.start() if state is None else session.resume()
+            session = _begin(config, directory, observer, device=device, processes=processes, is_stopping=is_stopping)
             with DeviceLease(device.lease_name).shared():
                 record = session.run()
-            observer.finished(record)
-            return record
+        observer.finished(record)
+        return record
+
+
+def _begin(
+    config: TrainingConfig,
+    directory: TrainingDirectory,
+    observer: TrainingObserver,
+    *,
+    device: Device,
+    processes: Processes,
+    is_stopping: Callable[[], bool],
+) -> Session:
+    """A new training at its first step, or one that goes on, at its last checkpoint."""
+    with _refusals():
+        trackers = make_trackers(
+            config.track, directory, run_name=config.run_name, rank=processes.rank, complain=observer.complained
+        )
+        observer.preparing("reading the images")
+        images = read_images(config, device)
+        observer.preparing("planning")
+        state = read_checkpoint(directory.last_checkpoint) if directory.last_checkpoint.exists() else None
+        if state is None:
+            record, settings = plan_training(config, images, device=device, processes=processes), None
+        else:
+            record, settings = _standing(state, images, processes), NetworkSettings.from_metadata(state["settings"])
+        built = build_training(config, record, device=device, processes=processes, settings=settings)
+    session = Session(
+        config, directory, record, built, images, device=device, observer=observer, trackers=trackers,
+        is_stopping=is_stopping,
+    )  # fmt: skip
+    if state is not None:
+        session.take_up(state)
+    steps_done, num_steps = built.training.steps_done, built.training.plan.num_steps
+    notes = built.notes if images.splits.note is None else (images.splits.note, *built.notes)
+    observer.planned(session.record, notes=notes, steps_done=steps_done, num_steps=num_steps)
+    trackers.start(config.model_dump(mode="json"), session.record, step=steps_done)
+    session.start() if state is None else session.resume()
+    return session
 
 
 @contextmanager

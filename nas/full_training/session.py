@@ -1,37 +1,27 @@
-"""A full training on its way: epochs judged and recorded, checkpoints kept, divergence rolled back."""
+"""A full training on its way: epochs judged and recorded, checkpoints kept in time, divergence rolled back."""
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from proxies.device import Device
 from proxies.evaluation import Score, evaluate
 from proxies.infeasible import MemoryInfeasibleError
 from proxies.micro_batches import MIN_IMAGES, most_micro_batches
-from proxies.training.checkpoint import read_checkpoint, write_checkpoint
 from proxies.training.loop import EpochDone, NonFiniteLossError
 from proxies.training.progressive import PlannedEpoch, ProgressiveStage, TrainingPlan
-from search_spaces.weights import write_tensors
 
 from .config import TrainingConfig
 from .directory import TrainingDirectory
+from .keeping import Keeper
 from .observer import TrainingObserver
+from .points import Points
 from .preparation import Built, Images
-from .record import (
-    EpochRecord,
-    Event,
-    State,
-    TrainingRecord,
-    dump_record,
-    parse_record,
-    weights_metadata,
-    write_curves,
-    write_record,
-)
+from .record import EpochRecord, Event, State, TrainingRecord, parse_record
 from .trackers import Trackers
 
 MAX_ROLLBACKS = 3
@@ -49,17 +39,6 @@ class StoppedTrainingError(Exception):
 
 class DivergedTrainingError(Exception):
     """The loss was not finite again after the last roll-back."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Point:
-    """Where an epoch stood when its curves were last told of it."""
-
-    epoch: int = -1
-    num_steps: int = 0
-    loss: float = 0.0
-    """Sum over the steps."""
-    seconds: float = 0.0
 
 
 class Session:
@@ -80,20 +59,19 @@ class Session:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
-        self._directory = directory
         self._record = record
         self._training = built.training
-        self._settings = built.settings
         self._images = images
         self._device = device
         self._processes = built.training.processes
+        self._keeper = Keeper(directory=directory, settings=built.settings, processes=self._processes)
         self._observer = observer
         self._trackers = trackers
         self._is_stopping = is_stopping
         self._clock = clock
         self._rollbacks = 0
         self._kept_s = clock()
-        self._point = _Point()
+        self._points = Points(trackers)
         self._skipped: set[str] = set()
 
     @property
@@ -160,8 +138,7 @@ class Session:
     def _after_step(self, planned: PlannedEpoch) -> None:
         steps_done = self._training.steps_done
         self._observer.stepped(planned, steps_done=steps_done)
-        if self._trackers.is_due():
-            self._tell_step(planned)
+        self._points.tell(self._training, planned)
         if steps_done % CHECK_STEPS == 0:
             self._training.mean_loss(planned)
         if self._processes.size > 1 and steps_done % AGREE_STEPS:
@@ -183,29 +160,9 @@ class Session:
         stops, keeps = self._processes.sum(wishes).tolist()
         return stops > 0, keeps > 0
 
-    def _tell_step(self, planned: PlannedEpoch) -> None:
-        """Of the steps since the last point, or since the epoch began."""
-        training = self._training
-        before = self._point if self._point.epoch == planned.number else _Point(epoch=planned.number)
-        now = _Point(
-            epoch=planned.number,
-            num_steps=training.steps_done - planned.first_step,
-            loss=training.own_loss(),
-            seconds=training.epoch_seconds,
-        )
-        self._point = now
-        num_steps = now.num_steps - before.num_steps
-        if num_steps > 0 and now.seconds > before.seconds:
-            self._trackers.step(
-                training.steps_done,
-                loss=(now.loss - before.loss) / num_steps,
-                learning_rate=training.step.learning_rate,
-                images_per_s=num_steps * planned.stage.batch_size / (now.seconds - before.seconds),
-            )
-
     def _end_epoch(self, done: EpochDone) -> None:
         self._observer.stepped(done.planned, steps_done=self._training.steps_done)
-        self._require_finite()
+        self._keeper.require_finite(self._training)
         self._observer.judging(done.planned)
         entry = self._judge(done)
         self._record = replace(self._record, epochs=(*self._record.epochs, entry))
@@ -260,47 +217,18 @@ class Session:
         )
 
     def _keep(self) -> None:
-        """Write the newest checkpoint, and what people look at.
-
-        Raises:
-            NonFiniteLossError: If the weights are not finite: going on from there would lead nowhere.
-        """
-        self._require_finite()
-        if self._processes.is_first:
-            state = {
-                "training": self._training.state(),
-                "record": dump_record(self._record),
-                "rollbacks": self._rollbacks,
-                "settings": self._settings.to_metadata(),
-            }
-            write_checkpoint(state, self._directory.last_checkpoint)
-            self._write_record()
+        self._keeper.keep(self._training, self._record, rollbacks=self._rollbacks)
         self._kept_s = self._clock()
 
-    def _require_finite(self) -> None:
-        """All processes agree on it, and so none writes a checkpoint before the others have read the last one."""
-        step = self._training.step
-        networks = [step.network] if step.ema is None else [step.network, step.ema.module]
-        is_finite = self._processes.least(torch.stack([_is_finite(network) for network in networks]).all().float())
-        if not is_finite.item():
-            raise NonFiniteLossError(f"weights are not finite after step {self._training.steps_done}")
-
     def _keep_best(self, entry: EpochRecord) -> None:
-        if not self._processes.is_first:
-            return
-        step = self._training.step
-        averaged = None if step.ema is None else step.ema.module.state_dict()
-        best = {"network": step.network.state_dict(), "ema": averaged, "epoch": entry.epoch}
-        write_checkpoint(best, self._directory.best_checkpoint)
-        metadata = self._settings.to_metadata() | weights_metadata(self._record)
-        write_tensors(self._directory.weights_file, step.judged_network.state_dict(), metadata)
+        self._keeper.keep_best(self._training.step, self._record, epoch=entry.epoch)
 
     def _roll_back(self, reason: str) -> None:
         """Go back to the last checkpoint, with a smaller learning rate from there on."""
         if self._rollbacks == MAX_ROLLBACKS:
             self._end("diverged")
             raise DivergedTrainingError(f"{reason}, after {MAX_ROLLBACKS} roll-backs with smaller learning rates")
-        self.take_up(read_checkpoint(self._directory.last_checkpoint))
+        self.take_up(self._keeper.newest())
         self._rollbacks += 1
         self._training.lr_factor *= SMALLER
         text = f"{reason}; back to step {self._training.steps_done}, learning rate × {self._training.lr_factor:g}"
@@ -325,7 +253,7 @@ class Session:
             replace(stage, micro_batches=max(stage.micro_batches, min(parts, most_micro_batches(stage.batch_size))))
             for stage in stages[place:]
         )
-        self.take_up(read_checkpoint(self._directory.last_checkpoint), stages=(*stages[:place], *smaller))
+        self.take_up(self._keeper.newest(), stages=(*stages[:place], *smaller))
         self._happened("rolled back", f"out of memory; batches in {parts} parts from step {self._training.steps_done}")
         self._trackers.rewind(step=self._training.steps_done)
         self._keep()
@@ -338,16 +266,5 @@ class Session:
 
     def _end(self, state: State) -> None:
         self._record = replace(self._record, state=state)
-        if self._processes.is_first:
-            self._write_record()
+        self._keeper.keep_record(self._record)
         self._trackers.close(state)
-
-    def _write_record(self) -> None:
-        write_record(self._record, self._directory.record_file)
-        write_curves(self._record, self._directory.curves_file)
-
-
-def _is_finite(network: nn.Module) -> Tensor:
-    """Of weights and statistics: those of batch normalisation can overflow while the loss stays finite."""
-    numbers = [value for value in network.state_dict().values() if value.is_floating_point()]
-    return torch.isfinite(torch.stack(torch._foreach_norm(numbers))).all()

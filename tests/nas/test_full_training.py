@@ -15,7 +15,7 @@ from data_sets import write_folder
 from tiny_training import curves_of, state_of, tiny_config
 from torch import Tensor
 
-from nas.full_training import session
+from nas.full_training import keeping, session
 from nas.full_training.config import TrainingConfig
 from nas.full_training.directory import TrainingDirectory
 from nas.full_training.observer import TrainingObserver
@@ -312,14 +312,14 @@ def test_what_is_not_finite_is_never_kept(
 
     tamper(monkeypatch, change)
     writes: list[bool] = []
-    write = session.write_checkpoint
+    write = keeping.write_checkpoint
 
     def watched(state: dict[str, dict[str, dict[str, Tensor]]], path: Path) -> None:
         networks = state.get("training", state)
         writes.append(is_finite(networks["network"]) and is_finite(networks["ema"]))  # type: ignore[arg-type]
         write(state, path)
 
-    monkeypatch.setattr(session, "write_checkpoint", watched)
+    monkeypatch.setattr(keeping, "write_checkpoint", watched)
     config = tiny_config(tmp_path / "run", {**SHORT, "checkpoint_minutes": 1e-9})
     record = train(config)
     assert record.state == "finished"
@@ -439,7 +439,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path: Path) -> None:
 def test_whatever_cannot_be_written_it_goes_on_later(
     function: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest, count = getattr(session, function), 0
+    honest, count = getattr(keeping, function), 0
 
     def full(*arguments: object) -> None:
         nonlocal count
@@ -451,7 +451,7 @@ def test_whatever_cannot_be_written_it_goes_on_later(
 
     config = tiny_config(tmp_path / "run", SHORT)
     with monkeypatch.context() as patch:
-        patch.setattr(session, function, full)
+        patch.setattr(keeping, function, full)
         with pytest.raises(OSError, match="No space left"):
             train(config)
     assert train(config).state == "finished"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from nas.full_training import run, session
+from nas.full_training import keeping, run, session
 from nas.full_training.config import TrainingConfig, make_training_config
 from nas.full_training.directory import TrainingDirectory
 from nas.full_training.observer import TrainingObserver
@@ -128,7 +128,7 @@ def _train(config: TrainingConfig, death: Death | None) -> None:
 
 
 def _die_writing(death: Death) -> None:
-    write, count = session.write_checkpoint, 0
+    write, count = keeping.write_checkpoint, 0
 
     def deadly(state: Any, path: Path) -> None:
         nonlocal count
@@ -142,7 +142,7 @@ def _die_writing(death: Death) -> None:
         if is_now:
             os.kill(os.getpid(), death.number)
 
-    session.write_checkpoint = deadly
+    keeping.write_checkpoint = deadly
 
 
 def _half(save: Callable[..., None], death: Death) -> Callable[..., None]:
