@@ -56,6 +56,13 @@ class Batches(Protocol):
         """
         ...
 
+    def settle(self, largest: int) -> None:
+        """Decide by this size where images come from, the largest that will be asked for.
+
+        One training has one kind of augmentation then: streamed images are cropped, those in memory are shifted.
+        """
+        ...
+
 
 def make_batches(
     images: LabelledImages,
@@ -131,6 +138,9 @@ class MemoryBatches:
         for some, their_labels in _in_batches(pixels, labels, batch_size):
             yield self.normalisation.apply(some), their_labels
 
+    def settle(self, largest: int) -> None:
+        """Nothing is to be decided."""
+
     def _labels(self) -> Tensor:
         return self.images.labels.to(self.device.torch_device)
 
@@ -185,6 +195,9 @@ class ResizedBatches:
         for pixels, labels in _in_batches(images.pixels[share], images.labels[share], batch_size):
             yield self.normalisation.apply(cover_square(pixels, resolution)), labels
 
+    def settle(self, largest: int) -> None:
+        """Nothing is to be decided."""
+
     def _placed(self) -> PixelImages:
         """The images on the device, once this size is asked for."""
         if self._on_device is None:
@@ -200,6 +213,7 @@ class LimitedBatches:
     beyond: ResizedBatches | StreamedBatches
     """Where images come from that do not fit."""
     memory_limit_bytes: float
+    _settled_at: int = 0
 
     def __len__(self) -> int:
         return len(self.memory)
@@ -215,9 +229,15 @@ class LimitedBatches:
         batches = self.at(resolution)
         return batches.in_order(batch_size=batch_size, resolution=resolution, rank=rank, world_size=world_size)
 
+    def settle(self, largest: int) -> None:
+        # Pixels that are resized batch by batch give the same batches as those in memory.
+        if isinstance(self.beyond, StreamedBatches):
+            self._settled_at = largest
+
     def at(self, resolution: int) -> Batches:
         """Where the images of this size come from."""
-        fits = self.memory.images.working_bytes(resolution) <= self.memory_limit_bytes
+        decisive = max(resolution, self._settled_at)
+        fits = self.memory.images.working_bytes(decisive) <= self.memory_limit_bytes
         return self.memory if fits else self.beyond
 
 

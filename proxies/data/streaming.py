@@ -70,6 +70,9 @@ class StreamedBatches:
                 yield self.normalisation.apply(pixels), labels
         self.images.readable()  # raises if none is
 
+    def settle(self, largest: int) -> None:
+        """Nothing is to be decided."""
+
     def _read(self, images: Dataset[Read], draws: "_ShuffledDraws | _OrderedDraws") -> Iterator[tuple[Tensor, Tensor]]:
         """Pixels (N, C, H, W) uint8 and labels of each batch, on the device."""
         loader = DataLoader(

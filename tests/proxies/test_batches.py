@@ -202,6 +202,12 @@ class TestBatchesContract:
             images, _ = next(iter(batches.in_order(batch_size=2, resolution=resolution)))
             assert images.shape[-2:] == (resolution, resolution)
 
+    def test_settled_batches_are_the_same_at_the_size_they_are_settled_on(self, textured: Batches) -> None:
+        training_pass = TrainingPass(seed=0, batch_size=4, resolution=12)
+        before = list(textured.shuffled(training_pass))
+        textured.settle(12)
+        assert_equal(list(textured.shuffled(training_pass)), before)
+
     def test_a_batch_larger_than_the_set_is_the_set(self, batches: Batches) -> None:
         training_pass = TrainingPass(seed=0, batch_size=64, resolution=8)
         assert [len(labels) for _, labels in batches.shuffled(training_pass)] == [NUM_IMAGES]
@@ -241,6 +247,37 @@ def test_files_are_streamed_only_at_sizes_that_do_not_fit(tmp_path: Path) -> Non
     assert isinstance(batches, LimitedBatches)
     assert isinstance(batches.at(16), MemoryBatches)
     assert isinstance(batches.at(17), StreamedBatches)
+
+
+def test_settled_on_a_size_that_does_not_fit_files_are_streamed_at_every_size(tmp_path: Path) -> None:
+    """One training has one augmentation, although its first sizes would fit: pixel by pixel that of the crops."""
+    images = textured_files(tmp_path)
+    limited = make_batches(
+        images, normalisation=Normalisation(mean=(0.0,) * 3, std=(1.0,) * 3), augment=True, mirror=True,
+        device=find_device("cpu"), memory_limit_bytes=NUM_IMAGES * 3 * 10**2, num_workers=1,
+    )  # fmt: skip
+    small, large = (TrainingPass(seed=6, batch_size=4, resolution=resolution) for resolution in (8, 11))
+    cropped = list(streamed(images).shuffled(small))
+    assert not torch.equal(next(limited.shuffled(small))[0], cropped[0][0]), "images in memory are shifted"
+    limited.settle(11)
+    assert_equal(list(limited.shuffled(small)), cropped)
+    assert_equal(list(limited.shuffled(large)), list(streamed(images).shuffled(large)))
+
+
+def test_settled_on_a_size_that_fits_every_size_up_to_it_comes_from_memory(tmp_path: Path) -> None:
+    batches = batches_of(grey_files(tmp_path), memory_limit_bytes=NUM_IMAGES * 16**2)
+    assert isinstance(batches, LimitedBatches)
+    batches.settle(16)
+    assert all(isinstance(batches.at(resolution), MemoryBatches) for resolution in (8, 15, 16))
+    assert isinstance(batches.at(17), StreamedBatches)
+
+
+def test_pixels_come_from_memory_where_they_fit_whatever_is_settled() -> None:
+    batches = batches_of(grey_levels(), memory_limit_bytes=NUM_IMAGES * 16**2)
+    assert isinstance(batches, LimitedBatches)
+    batches.settle(17)
+    assert isinstance(batches.at(16), MemoryBatches)
+    assert isinstance(batches.at(17), ResizedBatches)
 
 
 def test_pixels_are_resized_batch_by_batch_only_at_sizes_that_do_not_fit() -> None:

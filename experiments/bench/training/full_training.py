@@ -164,6 +164,9 @@ class FinishedBatches:
     def in_order(self, *, batch_size: int, resolution: int, rank: int = 0, world_size: int = 1) -> Iterator[Batch]:
         return iter(self.batches)
 
+    def settle(self, largest: int) -> None:
+        """Nothing is to be decided."""
+
 
 def finished_batches(splits: Splits, images: PixelImages, device: Device) -> FinishedBatches:
     """An epoch's, shifted and mirrored, as both libraries' steps take them."""
