@@ -23,6 +23,8 @@ __all__ = [
 
 KEPT_RESOLUTIONS = 2
 """Sizes of a set that stay in memory: progressive training moves on from one to the next."""
+_RESIZED_AT_ONCE = 256
+"""Images: while a set comes to a size, no more than these are there twice."""
 
 
 class Batches(Protocol):
@@ -61,6 +63,10 @@ class Batches(Protocol):
 
         One training has one kind of augmentation then: streamed images are cropped, those in memory are shifted.
         """
+        ...
+
+    def held_bytes(self, resolution: int) -> int:
+        """What batches of this size, and of smaller ones before them, hold of the device's memory, at most."""
         ...
 
 
@@ -141,18 +147,37 @@ class MemoryBatches:
     def settle(self, largest: int) -> None:
         """Nothing is to be decided."""
 
+    def held_bytes(self, resolution: int) -> int:
+        padded_side = resolution + 2 * margin_of(resolution, augment=self.augment)
+        return KEPT_RESOLUTIONS * self.images.working_bytes(padded_side)
+
+    def forget(self) -> None:
+        """Free the memory of all sizes."""
+        self._padded.clear()
+
     def _labels(self) -> Tensor:
         return self.images.labels.to(self.device.torch_device)
 
     def _at_size(self, resolution: int) -> Tensor:
         """(N, C, H, W) uint8 with the margin that shifts need, kept for the sizes used last."""
         if resolution not in self._padded:
-            pixels = self.images.at_size(resolution).to(self.device.torch_device)
-            self._padded[resolution] = pad_by_reflection(pixels, margin_of(resolution, augment=self.augment))
+            while len(self._padded) >= KEPT_RESOLUTIONS:
+                self._padded.popitem(last=False)
+            self._padded[resolution] = self._made_at(resolution)
         self._padded.move_to_end(resolution)
-        while len(self._padded) > KEPT_RESOLUTIONS:
-            self._padded.popitem(last=False)
         return self._padded[resolution]
+
+    def _made_at(self, resolution: int) -> Tensor:
+        """Made of some images at a time, so that the set is there once."""
+        margin = margin_of(resolution, augment=self.augment)
+        side = resolution + 2 * margin
+        shape = len(self), self.images.in_channels, side, side
+        padded = torch.empty(shape, dtype=torch.uint8, device=self.device.torch_device)
+        parts = padded.split(_RESIZED_AT_ONCE), torch.arange(len(self)).split(_RESIZED_AT_ONCE)
+        for place, indices in zip(*parts, strict=True):
+            some = self.images.subset(indices).at_size(resolution).to(self.device.torch_device)
+            place.copy_(pad_by_reflection(some, margin))
+        return padded
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -198,6 +223,9 @@ class ResizedBatches:
     def settle(self, largest: int) -> None:
         """Nothing is to be decided."""
 
+    def held_bytes(self, resolution: int) -> int:
+        return self.images.pixels.nbytes
+
     def _placed(self) -> PixelImages:
         """The images on the device, once this size is asked for."""
         if self._on_device is None:
@@ -223,10 +251,10 @@ class LimitedBatches:
         return self.memory.skipped
 
     def shuffled(self, training_pass: TrainingPass) -> Iterator[Batch]:
-        return self.at(training_pass.resolution).shuffled(training_pass)
+        return self._ready_at(training_pass.resolution).shuffled(training_pass)
 
     def in_order(self, *, batch_size: int, resolution: int, rank: int = 0, world_size: int = 1) -> Iterator[Batch]:
-        batches = self.at(resolution)
+        batches = self._ready_at(resolution)
         return batches.in_order(batch_size=batch_size, resolution=resolution, rank=rank, world_size=world_size)
 
     def settle(self, largest: int) -> None:
@@ -234,11 +262,20 @@ class LimitedBatches:
         if isinstance(self.beyond, StreamedBatches):
             self._settled_at = largest
 
+    def held_bytes(self, resolution: int) -> int:
+        return self.at(resolution).held_bytes(resolution)
+
     def at(self, resolution: int) -> Batches:
         """Where the images of this size come from."""
         decisive = max(resolution, self._settled_at)
         fits = self.memory.images.working_bytes(decisive) <= self.memory_limit_bytes
         return self.memory if fits else self.beyond
+
+    def _ready_at(self, resolution: int) -> Batches:
+        batches = self.at(resolution)
+        if batches is self.beyond:
+            self.memory.forget()
+        return batches
 
 
 def _in_batches(pixels: Tensor, labels: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:

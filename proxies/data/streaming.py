@@ -73,6 +73,9 @@ class StreamedBatches:
     def settle(self, largest: int) -> None:
         """Nothing is to be decided."""
 
+    def held_bytes(self, resolution: int) -> int:
+        return 0
+
     def _read(self, images: Dataset[Read], draws: "_ShuffledDraws | _OrderedDraws") -> Iterator[tuple[Tensor, Tensor]]:
         """Pixels (N, C, H, W) uint8 and labels of each batch, on the device."""
         loader = DataLoader(

@@ -4,12 +4,16 @@ import itertools
 import multiprocessing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor, UntypedStorage
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from proxies.data.augment import Draws, crop_and_mirror, pad_by_reflection
 from proxies.data.batches import (
@@ -420,6 +424,92 @@ def test_only_the_last_sizes_are_kept() -> None:
     for resolution in (8, 12, 16):
         next(iter(batches.in_order(batch_size=2, resolution=resolution)))
     assert list(batches.memory._padded) == [12, 16]
+
+
+def test_the_oldest_size_is_gone_before_a_new_one_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    batches = batches_of(grey_levels())
+    assert isinstance(batches, LimitedBatches)
+    held, resize = [], PixelImages.at_size
+
+    def resize_and_look(self: PixelImages, resolution: int) -> Tensor:
+        held.append(list(batches.memory._padded))
+        return resize(self, resolution)
+
+    monkeypatch.setattr(PixelImages, "at_size", resize_and_look)
+    for resolution in (8, 12, 16, 12, 20):
+        next(iter(batches.in_order(batch_size=2, resolution=resolution)))
+    assert held == [[], [8], [12], [12]]
+
+
+class LargeTensors(TorchDispatchMode):
+    """Every piece of memory over a limit that an operation's result lies in, once."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.limit = limit
+        self.found: dict[int, UntypedStorage] = {}  # held, so that none takes the place of another
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for each in tree_leaves(result):
+            if isinstance(each, Tensor) and each.untyped_storage().nbytes() > self.limit:
+                self.found.setdefault(each.untyped_storage().data_ptr(), each.untyped_storage())
+        return result
+
+
+@pytest.mark.parametrize("augment", [True, False])
+def test_a_set_comes_to_a_size_in_one_copy(augment: bool) -> None:
+    """Beside that one, whatever is made on the way is small."""
+    count = 4096
+    pixels = torch.randint(0, 256, (count, 1, 6, 6), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    batches = batches_of(PixelImages(pixels=pixels, labels=torch.zeros(count, dtype=torch.int64)), augment=augment)
+    side = 20 if augment else 16
+    with LargeTensors(count * side**2 // 5) as large:
+        next(iter(batches.in_order(batch_size=2, resolution=16)))
+    assert [each.nbytes() for each in large.found.values()] == [count * side**2]
+
+
+@pytest.mark.parametrize("augment", [True, False])
+def test_bytes_held_are_those_of_the_tensors(augment: bool, tmp_path: Path) -> None:
+    """Two sizes from memory, counted in the tensors; the pixels where they are resized; nothing of what is streamed."""
+    pixels, files = random_pixels(0), textured_files(tmp_path)
+    for images in (pixels, files):
+        batches = batches_of(images, augment=augment)
+        assert isinstance(batches, LimitedBatches)
+        for resolution in (12, 16, 24):
+            next(iter(batches.in_order(batch_size=2, resolution=resolution)))
+        smaller, larger = batches.memory._padded.values()
+        assert smaller.nbytes + larger.nbytes <= batches.held_bytes(24) == 2 * larger.nbytes
+    assert batches_of(pixels, augment=augment, memory_limit_bytes=0).held_bytes(24) == 13 * 3 * 9 * 12
+    assert batches_of(files, augment=augment, memory_limit_bytes=0).held_bytes(24) == 0
+
+
+def test_what_memory_held_is_gone_at_a_size_beyond_the_limit() -> None:
+    batches = batches_of(random_pixels(0), memory_limit_bytes=13 * 3 * 16**2)
+    assert isinstance(batches, LimitedBatches)
+    next(batches.shuffled(TrainingPass(seed=0, batch_size=4, resolution=16)))
+    assert batches.memory._padded
+    next(batches.shuffled(TrainingPass(seed=0, batch_size=4, resolution=17)))
+    assert not batches.memory._padded
+
+
+@pytest.mark.gpu
+def test_on_cuda_memory_never_holds_more_than_promised() -> None:
+    """Three sizes of a set of 100 MB and more, as PyTorch's own count of the device's memory sees them."""
+    count = 16_384
+    pixels = torch.zeros(count, 3, 32, 32, dtype=torch.uint8)
+    batches = make_batches(
+        PixelImages(pixels=pixels, labels=torch.zeros(count, dtype=torch.int64)),
+        normalisation=Normalisation(mean=(0.0,) * 3, std=(1.0,) * 3), augment=True, mirror=True,
+        device=find_device("cuda"), memory_limit_bytes=1e9, num_workers=1,
+    )  # fmt: skip
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    for resolution in (48, 56, 64):
+        next(iter(batches.in_order(batch_size=2, resolution=resolution)))
+    copies_of_a_few = 3 * 256 * 3 * 80**2
+    slack = copies_of_a_few + 8 * count + 2**22
+    assert torch.cuda.max_memory_allocated() - before <= batches.held_bytes(64) + slack
 
 
 @pytest.mark.gpu

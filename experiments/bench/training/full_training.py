@@ -167,6 +167,9 @@ class FinishedBatches:
     def settle(self, largest: int) -> None:
         """Nothing is to be decided."""
 
+    def held_bytes(self, resolution: int) -> int:
+        return sum(images.nbytes for images, _ in self.batches)
+
 
 def finished_batches(splits: Splits, images: PixelImages, device: Device) -> FinishedBatches:
     """An epoch's, shifted and mirrored, as both libraries' steps take them."""
