@@ -43,7 +43,7 @@ class Evaluation:
     results: tuple[Classification, ...]
     """One for each size."""
     num_skipped: int = 0
-    """Images that could not be read, where these are left out."""
+    """Images of the part that could not be read and were left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -164,7 +164,7 @@ def judge(
         device=str(device.identity()),
         class_names=exam.splits.class_names,
         results=tuple(results),
-        num_skipped=len(batches.skipped),
+        num_skipped=len(batches) - results[-1].score.num_images,
     )
 
 

@@ -4,11 +4,13 @@ import csv
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from sklearn import metrics
 from sklearn.datasets import load_digits
 from torch import Tensor
@@ -18,10 +20,15 @@ from typer.testing import CliRunner, Result
 from nas.cli import app
 from nas.full_training.config import make_training_config
 from nas.full_training.directory import TrainingDirectory
+from nas.full_training.evaluation import judge, prepare
 from nas.full_training.record import read_record
 from nas.full_training.run import train
+from nas.full_training.trained_network import Layers, read_foreign
+from nas.reference import find_network
 from proxies.accuracy import load_splits
+from proxies.data.encoded import EncodedImages
 from proxies.data.images import PixelImages
+from proxies.device import find_device
 from proxies.training.config import DataConfig
 from search_spaces.architecture import parse
 from search_spaces.network import build
@@ -192,6 +199,42 @@ def test_what_is_printed(trained: TrainingDirectory, tmp_path: Path) -> None:
     assert "digits, test" in shown
     assert "class, at 20 px" in shown
     assert ARCHITECTURE in shown
+
+
+@pytest.mark.parametrize("memory_limit_gib", [1.0, 0.0])
+def test_only_images_of_the_part_count_as_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory_limit_gib: float
+) -> None:
+    """Of a set that is too large to be read beforehand: those of the others are met, too, but are not asked for."""
+    monkeypatch.setattr("proxies.data.encoded.FULLY_READ", 0)
+    write_pictures(tmp_path / "images")
+    source = f"imagefolder:{tmp_path / 'images'}"
+    data = DataConfig(source=source, corrupt_images="skip", memory_limit_gib=memory_limit_gib, num_workers=1)
+    expected = {"train": 3, "minival": 2, "test": 1}
+    damage(data, expected)
+    weights = bare_weights(tmp_path, num_classes=2, in_channels=3)
+    trained = read_foreign(find_network(ARCHITECTURE), weights, Layers(padding="", norm_eps=1e-3))
+    exam = prepare(trained, data, sizes=(16,))
+    parts = ("train", "minival", "test")
+    judged = {part: judge(replace(exam, part=part), device=find_device("cpu")) for part in parts}
+    assert {part: each.num_skipped for part, each in judged.items()} == expected
+    assert sum(each.results[0].score.num_images for each in judged.values()) == 40 - sum(expected.values())
+
+
+def write_pictures(folder: Path) -> None:
+    for number in range(40):
+        path = folder / ("cat" if number % 2 else "dog") / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (16, 16), (6 * number,) * 3).save(path)
+
+
+def damage(data: DataConfig, counts: Mapping[str, int]) -> None:
+    """Empty the files of so many images of each part."""
+    splits = load_splits(data)
+    for name, images in {"train": splits.train, "minival": splits.minival, "test": splits.read_test()}.items():
+        assert isinstance(images, EncodedImages)
+        for position in images.positions[: counts[name]].tolist():
+            Path(images.store.name(position)).write_bytes(b"")
 
 
 # What is refused, in a line
