@@ -66,7 +66,7 @@ class Batches(Protocol):
         ...
 
     def held_bytes(self, resolution: int) -> int:
-        """What batches of this size, and of smaller ones before them, hold of the device's memory, at most."""
+        """What is held of the device's memory, at most, while batches of this size come, after smaller ones."""
         ...
 
 
