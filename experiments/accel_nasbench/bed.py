@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.reward import Reward
-from proxies.seeds import derived_seed
 from proxies.costs import CostArrays, Encoded, MemberCosts
+from proxies.seeds import derived_seed
 from search_spaces.space import SearchSpace
 
 from .surrogates import Predict

@@ -1,5 +1,6 @@
 """``nas train``: a network trained to the end, progressively."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -88,6 +89,8 @@ def _read(arch: str | None, recipe: str | None, overrides: dict[str, object], se
         return request_training(arch, find_recipe(recipe, TRAININGS) if recipe else None, overrides)
     out = overrides.get("out")
     if isinstance(out, Path) and TrainingDirectory(out).config_file.exists():
+        if recipe is not None:
+            raise ValueError(f"a training that goes on has its settings already; leave --recipe {recipe} out")
         return read_training_config(TrainingDirectory(out).config_file, overrides)
     raise ValueError("name a network, or with --out the directory of a training to resume")
 
@@ -106,10 +109,13 @@ def _run(config: "TrainingConfig") -> None:
             train(config, display)
         except StoppedTrainingError:
             display.close()
-            print(f"stopped; to resume: nas train --out {config.out}", file=sys.stderr)
+            if _speaks():
+                print(f"stopped; to resume: nas train --out {config.out}, started as before", file=sys.stderr)
             raise typer.Exit(130) from None
         except (RunDirectoryError, RefusedTrainingError) as error:
             display.close()
+            if not _speaks():
+                raise typer.Exit(2) from None
             fail(error)
         except (DivergedTrainingError, InfeasibleError, ImageError) as error:
             display.close()
@@ -119,14 +125,22 @@ def _run(config: "TrainingConfig") -> None:
             fail(f"{error.strerror or error} ({config.out}); what was kept is whole, run it again to resume", 1)
 
 
+def _speaks() -> bool:
+    """Of the processes that torchrun starts, only the first one says what all of them know."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def _print_plan(config: "TrainingConfig") -> None:
-    from rich.console import Console
+    from proxies.training.progressive import TrainingPlan
 
     from ..full_training.run import plan
-    from .training_tables import schedule_table
+    from .training_display import TrainingDisplay
 
     record = plan(config)
-    Console().print(schedule_table(record.stages))
+    num_steps = TrainingPlan(stages=record.stages, num_images=record.num_train).num_steps
+    TrainingDisplay(config).planned(record, notes=(), steps_done=0, num_steps=num_steps)
+    if config.mode == "auto":
+        print("how steps are executed is measured when the training begins")
 
 
 def _print_recipes() -> None:

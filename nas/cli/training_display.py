@@ -43,7 +43,10 @@ class TrainingDisplay(LiveDisplay, TrainingObserver):
         for note in notes:
             self._print(note)
         self._console.print(schedule_table(record.stages))
-        self._print(f"judged at {record.test_size} px · {num_steps:,} steps · {self._config.out}")
+        self._print(
+            f"judged at {record.test_size} px · {num_steps:,} steps · peak learning rate {self._config.train.lr:g} "
+            f"where lr is × 1 · {self._config.out}"
+        )
         if steps_done:
             self._print(f"resuming after step {steps_done:,}, epoch {len(record.epochs) + 1} of {record.num_epochs}")
         # Progress is weighted by pixels: a step at a small size is a small part of the work.

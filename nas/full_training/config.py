@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
@@ -13,13 +13,19 @@ from search_spaces.strict_yaml import dump_yaml, read_yaml
 
 from ..config_values import absolute_images, validated
 
-Range = tuple[float, float]
-"""First and last stage."""
+Magnitude = Annotated[float, Field(ge=0, le=30)]
+Alpha = Annotated[float, Field(ge=0, lt=100)]
+Probability = Annotated[float, Field(ge=0, lt=1)]
+Pixels = Annotated[int, Field(ge=1, le=4096)]
+
+JUDGE_STEPS = 5
+"""Between looks at the judging images, at least: small sets have epochs of a step or two."""
 
 # A training directory belongs to one training: these fields may not change when it is resumed.
 FINGERPRINT_FIELDS = (
-    "architecture", "weights", "padding", "norm_eps", "data", "train", "progressive", "epochs", "steps", "batch",
-    "max_batch_size", "lr_scaling", "mode", "dtype", "sync_batch_norm", "deterministic", "seed",
+    "architecture", "weights", "padding", "norm_eps", "data", "train", "progressive", "test_size", "epochs", "steps",
+    "batch", "lr_batch_size", "max_batch_size", "lr_scaling", "mode", "dtype", "sync_batch_norm",
+    "deterministic", "seed",
 )  # fmt: skip
 
 
@@ -42,13 +48,17 @@ class ProgressiveConfig(BaseModel):
         default=True, description="Regularisation grows with the image size; else it is the last stage's throughout."
     )
     num_stages: int = Field(default=4, ge=1, le=1000, description="Stages of as many epochs each, one at least.")
-    image_size: tuple[int, int] | None = Field(
+    image_size: tuple[Pixels, Pixels] | None = Field(
         default=None, strict=False, description="First and last, pixels per side; by default the preset's."
     )
-    randaugment: Range | None = Field(default=None, strict=False, description="First and last magnitude, 0 to 30.")
-    mixup: Range | None = Field(default=None, strict=False, description="First and last α of mixup.")
-    cutmix: Range | None = Field(default=None, strict=False, description="First and last α of CutMix.")
-    dropout: Range | None = Field(default=None, strict=False, description="First and last dropout, probabilities.")
+    randaugment: tuple[Magnitude, Magnitude] | None = Field(
+        default=None, strict=False, description="First and last magnitude, 0 to 30."
+    )
+    mixup: tuple[Alpha, Alpha] | None = Field(default=None, strict=False, description="First and last α of mixup.")
+    cutmix: tuple[Alpha, Alpha] | None = Field(default=None, strict=False, description="First and last α of CutMix.")
+    dropout: tuple[Probability, Probability] | None = Field(
+        default=None, strict=False, description="First and last dropout, probabilities."
+    )
     cutout: float = Field(default=0.0, ge=0, lt=1, description="Side of a blanked square ÷ side of the image.")
 
 
@@ -81,6 +91,9 @@ class TrainingConfig(BaseModel):
         default="constant",
         description="constant: train.batch_size at every stage; auto: the largest that memory allows, doubled from it.",
     )
+    lr_batch_size: int | None = Field(
+        default=None, ge=2, description="Batch that train.lr is meant for; by default train.batch_size."
+    )
     max_batch_size: int = Field(default=4096, ge=2, description="No stage takes more at once, of all processes.")
     lr_scaling: Literal["auto", "linear", "sqrt", "none"] = Field(
         default="auto", description="Learning rate by batch size; auto: sqrt for adaptive optimizers, else linear."
@@ -103,6 +116,11 @@ class TrainingConfig(BaseModel):
     sync_batch_norm: bool = Field(default=False, description="Statistics over all processes; on CUDA only.")
     deterministic: bool = Field(
         default=False, description="Same seed, same weights: deterministic kernels, and one thread on a CPU."
+    )
+    judge_every: int | None = Field(
+        default=None,
+        ge=1,
+        description=f"Epochs between looks at the judging images; by default {JUDGE_STEPS} steps.",
     )
     checkpoint_minutes: float = Field(default=10.0, gt=0, description="Between checkpoints in mid-epoch.")
     track: tuple[Literal["wandb", "mlflow"], ...] = Field(
@@ -137,6 +155,12 @@ class TrainingConfig(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _steps_are_of_one_size(self) -> Self:
+        if self.steps is not None and self.batch == "auto":
+            raise ValueError("steps are counted in batches of one size, so batch must be constant, got auto")
+        return self
+
+    @model_validator(mode="after")
     def _dropout_belongs_to_stages(self) -> Self:
         if self.train.drop_rate:
             raise ValueError(
@@ -156,7 +180,8 @@ class TrainingConfig(BaseModel):
 
     def fingerprint(self) -> dict[str, object]:
         """The fields that decide what the weights become, as plain data."""
-        technical = {"data": {"memory_limit_gib", "num_workers"}}
+        # The limit of memory stays: sets beyond it are cropped where others are shifted. Images have a digest.
+        technical = {"data": {"num_workers", "root", "corrupt_images"}}
         return self.model_dump(mode="json", include=set(FINGERPRINT_FIELDS), exclude=technical)
 
     def to_yaml(self) -> str:

@@ -36,6 +36,11 @@ class TrainingDirectory:
         return self.path / "checkpoints" / "last.pt"
 
     @property
+    def judged_checkpoint(self) -> Path:
+        """The same, right after the newest epoch that was judged."""
+        return self.path / "checkpoints" / "judged.pt"
+
+    @property
     def best_checkpoint(self) -> Path:
         """The weights of the most accurate epoch, as trained and averaged."""
         return self.path / "checkpoints" / "best.pt"

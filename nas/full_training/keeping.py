@@ -1,12 +1,13 @@
 """What a full training keeps on disk: its newest state, its best weights, and the record that people look at."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from proxies.training.checkpoint import read_checkpoint, write_checkpoint
+from proxies.training.checkpoint import link_checkpoint, read_checkpoint, write_checkpoint
 from proxies.training.distributed import Processes
 from proxies.training.loop import NonFiniteLossError, Training
 from proxies.training_step import TrainingStep
@@ -26,8 +27,16 @@ class Keeper:
     """What the network's logits depend on beside its weights."""
     processes: Processes
 
-    def keep(self, training: Training, record: TrainingRecord, *, rollbacks: int) -> None:
+    def keep(
+        self, training: Training, record: TrainingRecord, progress: Mapping[str, object], *, is_judged: bool
+    ) -> None:
         """Write the newest checkpoint, and the record.
+
+        Args:
+            training: As it stands.
+            record: As it stands.
+            progress: What else is needed to go on.
+            is_judged: Whether this is right after an epoch that was judged; the newest such state is kept beside it.
 
         Raises:
             NonFiniteLossError: If the weights are not finite: going on from there would lead nowhere.
@@ -39,15 +48,21 @@ class Keeper:
         state = {
             "training": training.state(),
             "record": dump_record(record),
-            "rollbacks": rollbacks,
             "settings": self.settings.to_metadata(),
+            **progress,
         }
         write_checkpoint(state, self.directory.last_checkpoint)
+        if is_judged or not self.directory.judged_checkpoint.exists():
+            link_checkpoint(self.directory.last_checkpoint, self.directory.judged_checkpoint)
         self.keep_record(record)
 
     def newest(self) -> dict[str, Any]:
         """What `keep` wrote last."""
         return read_checkpoint(self.directory.last_checkpoint)
+
+    def judged(self) -> dict[str, Any]:
+        """The newest state right after an epoch that was judged, or the first one."""
+        return read_checkpoint(self.directory.judged_checkpoint)
 
     def keep_best(self, step: TrainingStep, record: TrainingRecord, *, epoch: int) -> None:
         """Write the weights of the most accurate epoch, to be judged again and to be taken away.

@@ -1,8 +1,7 @@
 """All that a full training needs, made from its configuration: images, schedule, network, and where it stands."""
 
-import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -13,6 +12,7 @@ from proxies.accuracy import GIB, ProxyData, load_splits, make_proxy_data
 from proxies.activation_checkpointing import checkpoint_activations
 from proxies.complexity import count_params
 from proxies.data.batches import Batches
+from proxies.data.passes import num_steps
 from proxies.data.split import Splits
 from proxies.device import Device
 from proxies.device_lease import DeviceLease
@@ -31,7 +31,7 @@ from search_spaces.weights import load_pretrained
 
 from .config import TrainingConfig
 from .record import TrainingRecord
-from .stages import last_size, stages_of
+from .stages import first_and_last_size, in_fitting_parts, num_epochs, stages_of
 
 _SHARE_OF_MEMORY = 0.9
 """The rest is left to what no prediction counts: the allocator's gaps, cuDNN's working memory, other programs."""
@@ -82,7 +82,12 @@ def plan_training(config: TrainingConfig, images: Images, *, device: Device, pro
         ValueError: If the schedule cannot be made.
     """
     # Before anything is measured: the process keeps what it used then, and the system counts that as taken.
-    memory_bytes = _memory_bytes(config, device, processes)
+    sizes = first_and_last_size(config, len(images.train))
+    memory_bytes = _memory_bytes(config, device, processes, images, sizes)
+    if config.sync_batch_norm and (device.kind != "cuda" or processes.size == 1):
+        raise ValueError(
+            f"sync_batch_norm needs several processes on CUDA, got {processes.size} on {device.kind}; leave it false"
+        )
     mode = processes.object_from_first(_find_mode(config, images, device) if processes.is_first else PLAIN)
     stages = stages_of(
         config,
@@ -91,13 +96,14 @@ def plan_training(config: TrainingConfig, images: Images, *, device: Device, pro
         memory_bytes=memory_bytes,
         world_size=processes.size,
     )
-    architecture = replace(config.parsed(), resolution=last_size(config, len(images.train)))
+    architecture = replace(config.parsed(), resolution=sizes[-1])
     return TrainingRecord(
         architecture=str(architecture),
         num_classes=images.splits.num_classes,
         in_channels=images.splits.in_channels,
         class_names=images.splits.class_names,
         source=config.data.source,
+        data_digest=images.splits.digest(),
         num_train=len(images.train),
         num_judged=len(images.minival),
         judged_by="minival",
@@ -110,6 +116,29 @@ def plan_training(config: TrainingConfig, images: Images, *, device: Device, pro
         world_size=processes.size,
         stages=stages,
     )
+
+
+def plan_again(
+    config: TrainingConfig, record: TrainingRecord, images: Images, *, device: Device, processes: Processes
+) -> TrainingRecord:
+    """A plan that was made elsewhere, or for other processes: the same stages, in parts that fit here.
+
+    Raises:
+        ValueError: If the processes cannot share its batches.
+    """
+    here = str(device.identity())
+    stages = record.stages
+    if config.micro_batches is not None or (record.world_size, record.device) != (processes.size, here):
+        stages = in_fitting_parts(
+            stages,
+            config,
+            peak_memory=lambda stage: _peak_memory(
+                config, images, stage, parse_mode(record.mode), device, processes.size
+            ),
+            memory_bytes=_memory_bytes(config, device, processes, images, [stage.resolution for stage in stages]),
+            world_size=processes.size,
+        )
+    return replace(record, stages=stages, world_size=processes.size, device=here)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -221,16 +250,17 @@ def _find_mode(config: TrainingConfig, images: Images, device: Device) -> Execut
         # What is measured fastest may differ from start to start.
         dtype = "float32" if config.dtype == "auto" else config.dtype
         return ExecutionMode(dtype=dtype, channels_last=True, small_maps=device.slow_on_small_maps)
-    architecture, splits = config.parsed(), images.splits
-    with DeviceLease(device.lease_name).exclusive():
+    architecture, splits, num_images = config.parsed(), images.splits, len(images.train)
+    # Beside other trainings, if need be: modes are compared in turn, and nobody wants to wait a week for it.
+    with DeviceLease(device.lease_name).shared():
         choice = find_fastest_mode(
             architecture,
             device=device,
             batch_size=min(config.train.batch_size, len(images.train), _MODE_BATCH),
-            resolution=architecture.resolution,
+            resolution=first_and_last_size(config, num_images)[-1],
             num_classes=splits.num_classes,
             in_channels=splits.in_channels,
-            planned_steps=config.epochs * math.ceil(len(images.train) / config.train.batch_size),
+            planned_steps=num_epochs(config, num_images) * num_steps(num_images, config.train.batch_size),
             config=config.train,
             dtypes=None if config.dtype == "auto" else ("float32", config.dtype),
             budget_s=_MODE_BUDGET_S,
@@ -247,8 +277,9 @@ def _peak_memory(
     world_size: int,
 ) -> int:
     splits = images.splits
-    average = 0 if config.train.ema_decay is None else 4 * count_params(config.parsed(), splits.num_classes)
-    return average + predict_peak_memory(
+    weights = 4 * count_params(config.parsed(), splits.num_classes)
+    copies = (config.train.ema_decay is not None) + (world_size > 1)  # their average, gradients on their way
+    return copies * weights + predict_peak_memory(
         config.parsed(),
         batch_size=stage.batch_size // world_size,
         resolution=stage.resolution,
@@ -262,10 +293,14 @@ def _peak_memory(
     )
 
 
-def _memory_bytes(config: TrainingConfig, device: Device, processes: Processes) -> float:
-    """The same in every process: the least that any of them has."""
+def _memory_bytes(
+    config: TrainingConfig, device: Device, processes: Processes, images: Images, sizes: Sequence[int]
+) -> float:
+    """For a step; the same in every process: the least that any of them has, less what the images will take."""
     if config.memory_gib is not None:
         return config.memory_gib * GIB
-    on_one_device = processes.size if device.kind == "cpu" else 1
-    own = torch.tensor(_SHARE_OF_MEMORY * device.free_memory() / on_one_device, device=device.torch_device)
+    held = max(images.train.held_bytes(size) for size in sizes) + images.minival.held_bytes(sizes[-1])
+    on_one_device = processes.local_size if device.kind == "cpu" else 1
+    free = _SHARE_OF_MEMORY * device.free_memory() / on_one_device - held
+    own = torch.tensor(max(0.0, free), device=device.torch_device)
     return processes.least(own).item()

@@ -83,6 +83,8 @@ class TrainingRecord:
     class_names: tuple[str, ...]
     source: str
     """Of the images."""
+    data_digest: str = ""
+    """Of the images and labels that train and judge; empty where nobody took it."""
     num_train: int
     num_judged: int
     judged_by: Literal["minival", "test"]

@@ -8,7 +8,8 @@ from search_spaces.strict_yaml import read_yaml
 
 from ..config_values import set_key
 from ..reference import Reference, find_network
-from .config import TrainingConfig, make_training_config
+from .config import TrainingConfig, make_training_config, read_training_config
+from .directory import TrainingDirectory
 
 
 def request_training(
@@ -33,7 +34,11 @@ def request_training(
     asked: dict[str, object] = dict(read_yaml(recipe)) if recipe is not None else {}
     for key, value in overrides.items():
         set_key(asked, key, value)
-    return make_training_config(_merged(values, asked), {}, source=str(recipe or source))
+    merged = _merged(values, asked)
+    data = merged.get("data", {})
+    if isinstance(data, Mapping) and "source" not in data:
+        raise ValueError("name the images with --data: digits, imagefolder:PATH, imagenet:PATH, … (docs/data.md)")
+    return make_training_config(merged, {}, source=str(recipe or source))
 
 
 def _suggested(reference: Reference, arch: str) -> dict[str, Any]:
@@ -49,6 +54,10 @@ def _suggested(reference: Reference, arch: str) -> dict[str, Any]:
         values["train"] = config.train.model_dump(mode="json", exclude={"drop_rate"}) | values["train"]
         if config.train.drop_rate:
             values["progressive"] = {"dropout": [config.train.drop_rate, config.train.drop_rate]}
+    if reference.training is not None:
+        before = read_training_config(TrainingDirectory(Path(arch)).config_file)
+        values["data"] = before.data.model_dump(mode="json")
+        values["train"] = before.train.model_dump(mode="json")
     if reference.member is not None:
         ranges = reference.member.regularization
         values["progressive"] = {

@@ -3,13 +3,11 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 from proxies.device import Device, find_device
 from proxies.device_lease import DeviceLease
-from proxies.execution import PLAIN
-from proxies.micro_batches import largest_part
+from proxies.execution import ExecutionMode
 from proxies.training.checkpoint import read_checkpoint
 from proxies.training.distributed import ALONE, Processes, device_of, joined, started_by_torchrun
 from search_spaces.network_settings import NetworkSettings
@@ -20,7 +18,7 @@ from ..run_directory import RunDirectoryError, locked, make_folder, write_whole
 from .config import TrainingConfig, read_training_config
 from .directory import TrainingDirectory
 from .observer import TrainingObserver
-from .preparation import Images, build_training, plan_training, read_images, reproducible
+from .preparation import Images, build_training, plan_again, plan_training, read_images, reproducible
 from .record import TrainingRecord, parse_record, read_record
 from .session import Session
 from .trackers import make_trackers
@@ -38,7 +36,9 @@ def plan(config: TrainingConfig) -> TrainingRecord:
     """
     with _refusals():
         device = find_device(config.device)
-        unmeasured = config if config.mode != "auto" else config.model_copy(update={"mode": str(PLAIN)})
+        dtype = "float32" if config.dtype == "auto" else config.dtype
+        mode = config.mode if config.mode != "auto" else str(ExecutionMode(dtype=dtype))
+        unmeasured = config.model_copy(update={"mode": mode})
         return plan_training(unmeasured, read_images(config, device), device=device, processes=ALONE)
 
 
@@ -65,7 +65,7 @@ def train(config: TrainingConfig, observer: TrainingObserver | None = None) -> T
         device = find_device(device_of(processes, config.device))
     directory = TrainingDirectory(config.out)
     observer = observer if observer is not None and processes.is_first else TrainingObserver()
-    with reproducible(config, device), joined(processes, device), _held(config, directory, processes):
+    with reproducible(config, device), joined(processes, device), _held(config, directory, device, processes):
         with _refusals():
             finished = _finished(directory)
         if finished is not None:
@@ -100,7 +100,10 @@ def _begin(
         if state is None:
             record, settings = plan_training(config, images, device=device, processes=processes), None
         else:
-            record, settings = _standing(state, images, processes), NetworkSettings.from_metadata(state["settings"])
+            record, settings = (
+                _standing(state, config, images, device, processes),
+                NetworkSettings.from_metadata(state["settings"]),
+            )
         built = build_training(config, record, device=device, processes=processes, settings=settings)
     session = Session(
         config, directory, record, built, images, device=device, observer=observer, trackers=trackers,
@@ -108,12 +111,22 @@ def _begin(
     )  # fmt: skip
     if state is not None:
         session.take_up(state)
+    _require_one_standing(session.steps_done, processes)
+    largest = max(stage.resolution for stage in record.stages)
+    images.train.settle(largest)
+    images.minival.settle(max(largest, record.test_size))
     steps_done, num_steps = built.training.steps_done, built.training.plan.num_steps
     notes = built.notes if images.splits.note is None else (images.splits.note, *built.notes)
     observer.planned(session.record, notes=notes, steps_done=steps_done, num_steps=num_steps)
     trackers.start(config.model_dump(mode="json"), session.record, step=steps_done)
     session.start() if state is None else session.resume()
     return session
+
+
+def _require_one_standing(steps_done: int, processes: Processes) -> None:
+    """Processes of several machines must see one directory."""
+    if processes.size > 1 and processes.object_from_first(steps_done) != steps_done:
+        raise RunDirectoryError("processes see different checkpoints: --out must lie where all of them read and write")
 
 
 @contextmanager
@@ -133,36 +146,39 @@ def _finished(directory: TrainingDirectory) -> TrainingRecord | None:
     return record if record.state == "finished" else None
 
 
-def _standing(state: dict[str, Any], images: Images, processes: Processes) -> TrainingRecord:
+def _standing(
+    state: dict[str, Any], config: TrainingConfig, images: Images, device: Device, processes: Processes
+) -> TrainingRecord:
     """The record that a checkpoint was taken with, for the processes there are now.
 
     Raises:
         ValueError: If they cannot share its batches, or the images are others.
     """
     record = parse_record(state["record"])
+    digest = images.splits.digest()
     now = {"num_train": len(images.train), "num_judged": len(images.minival), "class_names": images.splits.class_names}
     for name, value in now.items():
         if getattr(record, name) != value:
             raise ValueError(f"{record.source} has changed since: {name} was {getattr(record, name)}, now {value}")
-    for stage in record.stages:
-        if stage.batch_size % processes.size:
-            raise ValueError(f"batches of {stage.batch_size} images cannot be shared by {processes.size} processes")
-        largest_part(stage.batch_size // processes.size, stage.micro_batches)
-    return replace(record, world_size=processes.size)
+    if record.data_digest not in ("", digest):
+        raise ValueError(f"{record.source} has changed since: other images, or other labels")
+    return plan_again(config, record, images, device=device, processes=processes)
 
 
 @contextmanager
-def _held(config: TrainingConfig, directory: TrainingDirectory, processes: Processes) -> Iterator[None]:
+def _held(config: TrainingConfig, directory: TrainingDirectory, device: Device, processes: Processes) -> Iterator[None]:
     """The first process makes the directory and holds its lock; the others wait until it does."""
     if not processes.is_first:
         processes.wait()
         yield
         return
+    if directory.path.is_dir():
+        _require_same_training(config, directory)  # before anything is written into somebody's folder
     make_folder(directory.path)
     with locked(directory.path):
         _require_same_training(config, directory)
         write_whole(directory.config_file, config.to_yaml())
-        environment = describe_environment(config.device)
+        environment = describe_environment(str(device.identity()))
         write_whole(directory.environment_file, json.dumps(environment, indent=1) + "\n")
         processes.wait()
         yield

@@ -15,7 +15,7 @@ from proxies.micro_batches import MIN_IMAGES, most_micro_batches
 from proxies.training.loop import EpochDone, NonFiniteLossError
 from proxies.training.progressive import PlannedEpoch, ProgressiveStage, TrainingPlan
 
-from .config import TrainingConfig
+from .config import JUDGE_STEPS, TrainingConfig
 from .directory import TrainingDirectory
 from .keeping import Keeper
 from .observer import TrainingObserver
@@ -31,6 +31,10 @@ CHECK_STEPS = 50
 """Steps between looks at the loss, each of which waits for the device."""
 AGREE_STEPS = 10
 """Steps between agreements of several processes whether to stop; one alone looks after every step."""
+
+
+_NOTHING: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0)
+"""Since the last judgement: epochs, the sum of their losses, images trained on, seconds."""
 
 
 class StoppedTrainingError(Exception):
@@ -70,6 +74,8 @@ class Session:
         self._is_stopping = is_stopping
         self._clock = clock
         self._rollbacks = 0
+        self._rolled_back_to: int | None = None
+        self._since = _NOTHING
         self._kept_s = clock()
         self._points = Points(trackers)
         self._skipped: set[str] = set()
@@ -85,12 +91,19 @@ class Session:
             state: What the checkpoint holds.
             stages: In place of those it was taken in; of as many steps.
         """
-        self._record = replace(parse_record(state["record"]), world_size=self._processes.size)
-        if stages is not None:
-            self._record = replace(self._record, stages=stages)
+        here = self._record
+        stages = stages or here.stages
+        self._record = replace(
+            parse_record(state["record"]), stages=stages, world_size=here.world_size, device=here.device
+        )
+        self._since = tuple(map(float, state["since"]))
         self._rollbacks = int(state["rollbacks"])
         self._training.plan = TrainingPlan(stages=self._record.stages, num_images=self._record.num_train)
         self._training.load_state(state["training"])
+
+    @property
+    def steps_done(self) -> int:
+        return self._training.steps_done
 
     def start(self) -> None:
         """Keep the first checkpoint of a new training: what cannot be written is found out at once."""
@@ -125,7 +138,7 @@ class Session:
         return self._record
 
     def _has_finished(self) -> bool:
-        return len(self._record.epochs) == self._record.num_epochs
+        return bool(self._record.epochs) and self._record.epochs[-1].epoch == self._record.num_epochs
 
     def _stands_after(self, entry: EpochRecord) -> bool:
         ends = {epoch.number + 1: epoch.first_step + epoch.num_steps for epoch in self._training.plan.epochs()}
@@ -162,19 +175,37 @@ class Session:
 
     def _end_epoch(self, done: EpochDone) -> None:
         self._observer.stepped(done.planned, steps_done=self._training.steps_done)
+        self._since = tuple(map(sum, zip(self._since, _sums(done), strict=True)))
+        if not self._is_judged(done.planned):
+            self._after_epoch()
+            return
         self._keeper.require_finite(self._training)
         self._observer.judging(done.planned)
         entry = self._judge(done)
+        self._since = _NOTHING
         self._record = replace(self._record, epochs=(*self._record.epochs, entry))
         is_best = self._record.best == entry
         self._observer.epoch(entry, done.planned.stage, is_best=is_best)
         self._trackers.epoch(entry, done.planned.stage, step=self._training.steps_done)
         self._tell_skipped()
+        self._rolled_back_to = None
         # In this order: whoever goes on from the checkpoint can write the best weights again, but not take them back.
-        self._keep()
+        self._keep(is_judged=True)
         if is_best:
             self._keep_best(entry)
-        if self._agreed()[0] and not self._has_finished():
+        if not self._has_finished():
+            self._after_epoch()
+
+    def _is_judged(self, planned: PlannedEpoch) -> bool:
+        """Epochs of a step or two are not judged one by one; the last one always is."""
+        every = self._config.judge_every or -(-JUDGE_STEPS // planned.num_steps)
+        return (planned.number + 1) % every == 0 or planned.number + 1 == self._record.num_epochs
+
+    def _after_epoch(self) -> None:
+        stops, keeps = self._agreed()
+        if stops or keeps:
+            self._keep()
+        if stops:
             self._end("stopped")
             raise StoppedTrainingError
 
@@ -187,16 +218,17 @@ class Session:
         self._skipped |= set(new)
 
     def _judge(self, done: EpochDone) -> EpochRecord:
+        num_epochs, loss, num_trained, seconds = self._since
         start, step = self._clock(), self._training.step
         score = self._score(step.network)
         averaged = None if step.ema is None else self._score(step.ema.module)
         return EpochRecord(
             epoch=done.planned.number + 1,
             stage=done.planned.stage_number + 1,
-            train_loss=done.train_loss,
+            train_loss=loss / num_epochs,
             learning_rate=done.learning_rate,
-            num_trained=done.num_trained,
-            train_seconds=done.train_seconds,
+            num_trained=round(num_trained),
+            train_seconds=seconds,
             eval_seconds=self._clock() - start,
             num_correct=score.num_correct,
             ema_num_correct=None if averaged is None else averaged.num_correct,
@@ -216,8 +248,9 @@ class Session:
             processes=self._processes,
         )
 
-    def _keep(self) -> None:
-        self._keeper.keep(self._training, self._record, rollbacks=self._rollbacks)
+    def _keep(self, *, is_judged: bool = False) -> None:
+        progress = {"rollbacks": self._rollbacks, "since": list(self._since)}
+        self._keeper.keep(self._training, self._record, progress, is_judged=is_judged)
         self._kept_s = self._clock()
 
     def _keep_best(self, entry: EpochRecord) -> None:
@@ -228,9 +261,14 @@ class Session:
         if self._rollbacks == MAX_ROLLBACKS:
             self._end("diverged")
             raise DivergedTrainingError(f"{reason}, after {MAX_ROLLBACKS} roll-backs with smaller learning rates")
+        rollbacks, events = self._rollbacks + 1, self._record.events
         self.take_up(self._keeper.newest())
-        self._rollbacks += 1
-        self._training.lr_factor *= SMALLER
+        if self._rolled_back_to == self.steps_done:
+            # Twice to the same place: what was kept there is not as good as it looks.
+            self.take_up(self._keeper.judged())
+        self._rolled_back_to, self._rollbacks = self.steps_done, rollbacks
+        self._record = replace(self._record, events=events)
+        self._training.lr_factor = SMALLER**self._rollbacks
         text = f"{reason}; back to step {self._training.steps_done}, learning rate × {self._training.lr_factor:g}"
         self._happened("rolled back", text)
         self._trackers.rewind(step=self._training.steps_done)
@@ -244,11 +282,13 @@ class Session:
         Raises:
             MemoryInfeasibleError: If parts cannot be smaller, or other processes wait for this one's gradients.
         """
-        stages, current = self._record.stages, len(self._record.epochs)
-        place = next(epoch.stage_number for epoch in self._training.plan.epochs() if epoch.number == current)
+        stages, current = self._record.stages, self._epoch()
+        place, number = current.stage_number, current.number + 1
         parts = 2 * stages[place].micro_batches
-        if self._processes.size > 1 or stages[place].batch_size // parts < MIN_IMAGES:
-            raise MemoryInfeasibleError(f"out of memory in epoch {current + 1}; smaller train.batch_size needs less")
+        if self._processes.size > 1:
+            raise MemoryInfeasibleError(f"out of memory in epoch {number}; go on with --set micro_batches={parts}")
+        if stages[place].batch_size // parts < MIN_IMAGES:
+            raise MemoryInfeasibleError(f"out of memory in epoch {number}; smaller train.batch_size needs less")
         smaller = tuple(
             replace(stage, micro_batches=max(stage.micro_batches, min(parts, most_micro_batches(stage.batch_size))))
             for stage in stages[place:]
@@ -258,8 +298,13 @@ class Session:
         self._trackers.rewind(step=self._training.steps_done)
         self._keep()
 
+    def _epoch(self) -> PlannedEpoch:
+        """The one it stands in; at the very end the last."""
+        epochs = list(self._training.plan.epochs())
+        return next((each for each in epochs if self.steps_done < each.first_step + each.num_steps), epochs[-1])
+
     def _happened(self, kind: Literal["resumed", "rolled back", "skipped images"], text: str) -> None:
-        event = Event(epoch=len(self._record.epochs) + 1, kind=kind, text=text)
+        event = Event(epoch=self._epoch().number + 1, kind=kind, text=text)
         self._record = replace(self._record, events=(*self._record.events, event))
         self._observer.happened(event)
         self._trackers.event(event, step=self._training.steps_done)
@@ -268,3 +313,7 @@ class Session:
         self._record = replace(self._record, state=state)
         self._keeper.keep_record(self._record)
         self._trackers.close(state)
+
+
+def _sums(done: EpochDone) -> tuple[float, ...]:
+    return 1.0, done.train_loss, float(done.num_trained), done.train_seconds

@@ -48,20 +48,40 @@ def stages_of(
         raise ValueError(
             f"train.batch_size must be a multiple of the {world_size} processes, 2 images for each, got {batch_size}"
         )
-    epochs = _num_epochs(config, num_images)
+    epochs = num_epochs(config, num_images)
     ranges = _asked_ranges(config, num_images)
     stages = progressive_stages(ranges, config.progressive, epochs=epochs, batch_size=batch_size, seed=config.seed)
     sized = _Batches(config, num_images, peak_memory, memory_bytes, world_size)
     return tuple(sized.fitted(stage) for stage in stages)
 
 
-def last_size(config: TrainingConfig, num_images: int) -> int:
-    """Pixels per side of the last stage; where sizes are drawn, of the last one that may be drawn.
+def in_fitting_parts(
+    stages: tuple[ProgressiveStage, ...],
+    config: TrainingConfig,
+    *,
+    peak_memory: Callable[[ProgressiveStage], int],
+    memory_bytes: float,
+    world_size: int,
+) -> tuple[ProgressiveStage, ...]:
+    """The same stages for other processes or another device: their batches in parts that fit there.
+
+    Raises:
+        ValueError: If the processes cannot share the batches, or parts are too small.
+    """
+    for stage in stages:
+        if stage.batch_size % world_size:
+            raise ValueError(f"batches of {stage.batch_size} images cannot be shared by {world_size} processes")
+    sized = _Batches(config, 0, peak_memory, memory_bytes, world_size)
+    return tuple(replace(stage, micro_batches=sized.parts(stage)) for stage in stages)
+
+
+def first_and_last_size(config: TrainingConfig, num_images: int) -> tuple[int, int]:
+    """Pixels per side of the first and the last stage; where sizes are drawn, of those that may be drawn.
 
     Raises:
         ValueError: If the preset is published for other networks only.
     """
-    return _asked_ranges(config, num_images).image_size[1]
+    return _asked_ranges(config, num_images).image_size
 
 
 def ranges_of(config: TrainingConfig, num_images: int, epochs: int) -> Regularization:
@@ -150,9 +170,7 @@ class _Batches:
     def fitted(self, stage: ProgressiveStage) -> ProgressiveStage:
         if self.config.batch == "auto":
             stage = self._largest(stage)
-        parts = self.config.micro_batches or self._parts(stage)
-        largest_part(stage.batch_size // self.world_size, parts)
-        return replace(stage, micro_batches=parts, lr_scale=self._lr_scale(stage.batch_size))
+        return replace(stage, micro_batches=self.parts(stage), lr_scale=self._lr_scale(stage.batch_size))
 
     def _largest(self, stage: ProgressiveStage) -> ProgressiveStage:
         """Doubled as long as memory, the limit and the number of steps allow."""
@@ -162,23 +180,32 @@ class _Batches:
             return stage
         return self._largest(larger)
 
-    def _parts(self, stage: ProgressiveStage) -> int:
-        """As few as memory allows, by prediction; where even the most do not fit, the device has the last word."""
+    def parts(self, stage: ProgressiveStage) -> int:
+        """As asked for, or as few as memory allows, by prediction.
+
+        Where even the most do not fit, the device has the last word.
+
+        Raises:
+            ValueError: If the parts asked for are too small.
+        """
         own = stage.batch_size // self.world_size
+        if self.config.micro_batches is not None:
+            largest_part(own, self.config.micro_batches)
+            return self.config.micro_batches
         parts = fit_micro_batches(
             lambda parts: self.peak_memory(replace(stage, micro_batches=parts)), self.memory_bytes, own
         )
         return parts or max(1, own // 2)
 
     def _lr_scale(self, batch_size: int) -> float:
-        growth = batch_size / min(self.config.train.batch_size, self.num_images)
+        growth = batch_size / (self.config.lr_batch_size or self.config.train.batch_size)
         scaling = self.config.lr_scaling
         if scaling == "auto":
             scaling = "sqrt" if self.config.train.optimizer in _ADAPTIVE else "linear"
         return {"linear": growth, "sqrt": math.sqrt(growth), "none": 1.0}[scaling]
 
 
-def _num_epochs(config: TrainingConfig, num_images: int) -> int:
+def num_epochs(config: TrainingConfig, num_images: int) -> int:
     if config.steps is None:
         return config.epochs
     return math.ceil(config.steps / num_steps(num_images, config.train.batch_size))
@@ -190,7 +217,7 @@ def _asked_ranges(config: TrainingConfig, num_images: int) -> Regularization:
         name: getattr(config.progressive, name) for name in ("image_size", "randaugment", "mixup", "cutmix", "dropout")
         if getattr(config.progressive, name) is not None
     }  # fmt: skip
-    return replace(ranges_of(config, num_images, _num_epochs(config, num_images)), **asked)
+    return replace(ranges_of(config, num_images, num_epochs(config, num_images)), **asked)
 
 
 def _between(ends: tuple[float, float], ratio: float) -> float:

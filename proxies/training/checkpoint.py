@@ -1,6 +1,7 @@
 """Checkpoints: a training's state on disk, whole or not there, and read without running any code."""
 
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,21 @@ def write_checkpoint(state: Mapping[str, object], path: Path) -> None:
         _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def link_checkpoint(path: Path, name: Path) -> None:
+    """Give a checkpoint a second name, under which it stays when the first is written again.
+
+    Raises:
+        OSError: If it cannot be done; what had the name before stays.
+    """
+    temporary = name.with_name(f".{name.name}.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(path, temporary)
+    except OSError:  # some file systems have no links
+        shutil.copyfile(path, temporary)
+    os.replace(temporary, name)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

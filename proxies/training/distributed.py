@@ -28,6 +28,8 @@ class Processes:
     size: int = 1
     local_rank: int = 0
     """Among those of this machine: which of its accelerators is this process's own."""
+    local_size: int = 1
+    """Of this machine."""
 
     @property
     def is_first(self) -> bool:
@@ -93,13 +95,14 @@ def started_by_torchrun() -> Processes:
     try:
         rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         local_rank = int(os.environ.get("LOCAL_RANK", rank))
+        local_size = int(os.environ.get("LOCAL_WORLD_SIZE", size))
     except (KeyError, ValueError):
         raise ValueError(
             "WORLD_SIZE is set, so RANK and LOCAL_RANK must be whole numbers, as torchrun sets them"
         ) from None
     if not 0 <= rank < size:
         raise ValueError(f"RANK must lie in [0, {size}), got {rank}")
-    return Processes(rank=rank, size=size, local_rank=local_rank)
+    return Processes(rank=rank, size=size, local_rank=local_rank, local_size=local_size)
 
 
 def device_of(processes: Processes, name: str) -> str:

@@ -2,8 +2,10 @@
 
 import csv
 import errno
+import os
 import resource
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from data_sets import write_folder
-from tiny_training import curves_of, state_of, tiny_config
+from tiny_training import NUM_IMAGES, curves_of, state_of, tiny_config
 from torch import Tensor
 
 from nas.full_training import keeping, session
@@ -27,7 +29,7 @@ from nas.run_directory import RunDirectoryError, locked
 from proxies.device import find_device
 from proxies.infeasible import MemoryInfeasibleError
 from proxies.training.checkpoint import read_checkpoint
-from proxies.training.progressive import ProgressiveStage
+from proxies.training.progressive import PlannedEpoch, ProgressiveStage
 from proxies.training_step import TrainingStep
 from search_spaces.architecture import parse
 from search_spaces.tensor_files import read_tensors
@@ -507,7 +509,7 @@ def test_images_that_changed_meanwhile_are_refused(tmp_path: Path) -> None:
     photos = write_folder(tmp_path / "photos", mode="L")
     overrides: dict[str, object] = {
         **SHORT, "data.source": f"imagefolder:{photos}", "data.test_share": 0.34, "data.minival_share": 0.34,
-        "train.batch_size": 2,
+        "train.batch_size": 2, "judge_every": 1,
     }  # fmt: skip
     config = tiny_config(tmp_path / "run", overrides)
     with pytest.raises(StopIn.Stop):
@@ -525,3 +527,67 @@ def test_other_damaged_files_are_refused_in_a_line(name: str, interrupted: Path,
     with pytest.raises((RefusedTrainingError, RunDirectoryError), match=name) as caught:
         train(tiny_config(out, SHORT))
     assert "\n" not in str(caught.value)
+
+
+# What a fresh pair of eyes found
+
+
+def test_a_state_that_leads_nowhere_is_given_up_for_the_last_one_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest checkpoint is finite, but already on its way out: whoever goes on from there diverges again."""
+    bad: list[bool] = []
+
+    def poisoned(step: TrainingStep, count: int, loss: Tensor) -> Tensor:
+        # After step 8 the checkpoint in mid-epoch is poisoned; twice what goes on from it diverges.
+        bad.append(count in (9, 10))
+        return loss * float("nan") if bad[-1] else loss
+
+    tamper(monkeypatch, poisoned)
+    config = tiny_config(tmp_path / "run", {**SHORT, "checkpoint_minutes": 1e-9})
+    record = train(config)
+    steps = [event.text.split("; back to ")[1].split(",")[0] for event in record.events]
+    assert steps == ["step 8", "step 5"]
+    assert record.state == "finished"
+
+
+def test_epochs_of_a_step_are_judged_several_at_a_time(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path / "run", {"train.batch_size": NUM_IMAGES, "epochs": 12})
+    record = train(config)
+    assert [entry.epoch for entry in record.epochs] == [5, 10, 12]
+    assert [entry.num_trained for entry in record.epochs] == [5 * NUM_IMAGES, 5 * NUM_IMAGES, 2 * NUM_IMAGES]
+    again = tiny_config(tmp_path / "again", {"train.batch_size": NUM_IMAGES, "epochs": 12, "judge_every": 3})
+    assert [entry.epoch for entry in train(again).epochs] == [3, 6, 9, 12]
+
+
+class StopAfter(TrainingObserver):
+    """Asks for an end, as a scheduler does."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def stepped(self, planned: PlannedEpoch, *, steps_done: int) -> None:
+        if steps_done == self.step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_other_labels_of_the_same_images_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tiny_config(tmp_path / "run", SHORT)
+    stop = StopAfter(3)
+    with pytest.raises(session.StoppedTrainingError):
+        train(config, stop)
+    path = TrainingDirectory(config.out).last_checkpoint
+    state = read_checkpoint(path)
+    state["record"] = state["record"].replace('"data_digest": "', '"data_digest": "0')
+    torch.save(state, path)
+    with pytest.raises(RefusedTrainingError, match="digits has changed since: other images, or other labels"):
+        train(config)
+
+
+def test_what_differs_in_memory_may_be_asked_for_anew(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path / "run", SHORT)
+    with pytest.raises(session.StoppedTrainingError):
+        train(config, StopAfter(3))
+    record = train(tiny_config(tmp_path / "run", {**SHORT, "micro_batches": 3}))
+    assert {stage.micro_batches for stage in record.stages} == {3}
+    assert record.state == "finished"

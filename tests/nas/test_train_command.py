@@ -19,6 +19,7 @@ from nas.cli import main
 from nas.full_training.directory import TrainingDirectory
 from nas.full_training.preparation import read_images
 from nas.full_training.record import TrainingRecord, read_record
+from nas.full_training.request import request_training
 from nas.full_training.run import train
 from proxies.device import find_device
 from proxies.infeasible import MemoryInfeasibleError
@@ -29,7 +30,8 @@ from search_spaces.weights import load_pretrained
 
 ROOT = Path(__file__).parents[2]
 SMALL = (
-    "--device", "cpu", "--mode", "float32-contiguous", "--batch-size", "36", "--epochs", "2", "--stages", "2",
+    "--data", "digits", "--device", "cpu", "--mode", "float32-contiguous", "--batch-size", "36", "--epochs", "2",
+    "--stages", "2",
     "--set", "data.test_share=0.8", "--set", "progressive.image_size=[16, 24]", "--set", "deterministic=true",
 )  # fmt: skip
 
@@ -121,7 +123,8 @@ def test_a_mistake_is_one_line(
 ) -> None:
     Path("text.safetensors").write_text("no tensors")
     torch.save({"conv_stem.weight": torch.zeros(3, 3)}, "others.pt")
-    assert nas(monkeypatch, "train", *arguments) == 2
+    images = () if "--data" in arguments else ("--data", "digits")
+    assert nas(monkeypatch, "train", *arguments, *images) == 2
     error = capsys.readouterr().err
     assert error.startswith("nas: ")
     assert error.count("\n") == 1
@@ -148,6 +151,33 @@ def test_a_mistake_may_be_put_right_in_the_same_directory(
     assert nas(monkeypatch, "train", ARCHITECTURE, *SMALL, "--data", "digits", "--out", "run") == 0
     assert nas(monkeypatch, "train", ARCHITECTURE, *SMALL, "--data", "digits", "--out", "run", "--seed", "1") == 2
     assert "run holds another training: seed was 0, now 1; " in capsys.readouterr().err
+
+
+def test_images_must_be_named(
+    in_tmp: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert nas(monkeypatch, "train", ARCHITECTURE, "--recipe", "paper") == 2
+    assert capsys.readouterr().err.startswith("nas: name the images with --data: digits, ")
+
+
+def test_a_training_takes_its_images_along_and_needs_no_recipe_to_go_on(
+    in_tmp: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert nas(monkeypatch, "train", ARCHITECTURE, *SMALL, "--out", "run") == 0
+    config = request_training("run", None, {"out": "other"})
+    assert (config.data.source, config.architecture) == ("digits", record_of(Path("run")).architecture)
+    capsys.readouterr()
+    assert nas(monkeypatch, "train", "run", "--recipe", "code") == 2
+    assert capsys.readouterr().err.startswith(
+        "nas: a training that goes on has its settings already; leave --recipe code"
+    )
+
+
+def test_nothing_is_left_in_a_folder_that_is_refused(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("mine").mkdir()
+    Path("mine/notes.txt").write_text("of somebody")
+    assert nas(monkeypatch, "train", ARCHITECTURE, *SMALL, "--out", "mine") == 2
+    assert [path.name for path in Path("mine").iterdir()] == ["notes.txt"]
 
 
 # How it ends
@@ -207,7 +237,8 @@ def test_a_full_disk_is_one_line(
 def torchrun(out: Path, *arguments: str, processes: int = 2) -> "subprocess.Popen[str]":
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m", "nas")
     settings = (
-        "--device", "cpu", "--mode", "float32-contiguous", "--batch-size", "36", "--epochs", "12", "--stages", "2",
+        "--data", "digits", "--device", "cpu", "--mode", "float32-contiguous", "--batch-size", "36", "--epochs", "12",
+        "--stages", "2",
         "--set", "data.test_share=0.8", "--set", "progressive.image_size=[16, 24]", "--set", "deterministic=true",
         "--set", "progressive.mixup=[0.2, 0.2]", "--set", "progressive.dropout=[0.1, 0.2]",
         "--set", "checkpoint_minutes=0.001",

@@ -110,7 +110,7 @@ def test_killed_while_a_checkpoint_is_written(nursery: Nursery, tmp_path: Path, 
     deaths = [Death(file="last.pt", count=3, moment="during"), Death(file="best.pt", moment="during")]
     assert_equal(end_after(nursery, deaths, out, EVERYTHING_ON), expected)
     names = {path.name for path in (out / "checkpoints").iterdir()}
-    assert names == {"last.pt", "best.pt"}, "what a killed process left half written is gone"
+    assert names == {"last.pt", "judged.pt", "best.pt"}, "what a killed process left half written is gone"
 
 
 @pytest.mark.slow

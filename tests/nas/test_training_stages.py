@@ -72,7 +72,7 @@ def line(first: float, last: float, count: int = 4) -> list[float]:
 @pytest.mark.parametrize("preset", ["paper", "code"])
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_published_schedules(preset: str, name: str) -> None:
-    config = request_training(f"efficientnetv2-{name}", find_recipe(preset, TRAININGS), {})
+    config = request_training(f"efficientnetv2-{name}", find_recipe(preset, TRAININGS), {"data.source": "digits"})
     stages = plan(config)
     assert tuple(sizes(stages)) == SIZES[preset][name]
     assert [stage.epochs for stage in stages] == [87, 88, 87, 88]
@@ -99,7 +99,7 @@ def test_the_published_are_for_the_published_networks(preset: str) -> None:
 @pytest.mark.parametrize("name", recipe_names(TRAININGS))
 @pytest.mark.parametrize("network", PUBLISHED)
 def test_every_installed_recipe_gives_a_schedule(name: str, network: str) -> None:
-    config = request_training(f"efficientnetv2-{network}", find_recipe(name, TRAININGS), {})
+    config = request_training(f"efficientnetv2-{network}", find_recipe(name, TRAININGS), {"data.source": "digits"})
     stages = plan(config)
     steps = sum(stage.epochs * (IMAGENET // stage.batch_size) for stage in stages)
     if config.steps is None:
@@ -238,6 +238,16 @@ def test_the_rate_follows_the_batch(optimizer: str, scaling: str, expected: floa
     assert {(stage.batch_size, stage.lr_scale) for stage in plan(config)} == {(128, expected)}
 
 
+@pytest.mark.parametrize(("batch_size", "expected"), [(32, 1 / 128), (512, 0.125), (4096, 1)])
+def test_the_papers_rate_is_for_the_papers_batch(batch_size: int, expected: float) -> None:
+    """0.016 for each 256 images."""
+    overrides = {"data.source": "digits", "train.batch_size": batch_size}
+    config = request_training("efficientnetv2-s", find_recipe("paper", TRAININGS), overrides)
+    stages = stages_of(config, num_images=1_281_167, peak_memory=lambda stage: 0, memory_bytes=1)
+    assert {stage.lr_scale for stage in stages} == {expected}
+    assert config.train.lr * expected == pytest.approx(0.016 * batch_size / 256)
+
+
 def test_batches_stop_at_the_limit_and_leave_a_hundred_steps() -> None:
     config = config_of(batch="auto", train__batch_size=32, max_batch_size=200)
     assert {stage.batch_size for stage in plan(config)} == {128}
@@ -276,9 +286,15 @@ def test_a_batch_that_cannot_be_shared_is_refused(batch_size: int, world_size: i
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"progressive.randaugment": [5.0, 31.0]}, r"randaugment of a stage must lie in \[0, 30\], got 31.0"),
-        ({"progressive.dropout": [0.0, 1.0]}, r"drop_rate of a stage must lie in \[0, 1\), got 1.0"),
-        ({"progressive.mixup": [-0.1, 1.0]}, r"mixup of a stage must lie in \[0, 100\], got -0.1"),
+        (
+            {"progressive.randaugment": [5.0, 31.0]},
+            r"progressive.randaugment.1: Input should be less than or equal to 30, got 31.0",
+        ),
+        ({"progressive.dropout": [0.0, 1.0]}, r"progressive.dropout.1: Input should be less than 1, got 1.0"),
+        (
+            {"progressive.mixup": [-0.1, 1.0]},
+            r"progressive.mixup.0: Input should be greater than or equal to 0, got -0.1",
+        ),
         ({"micro_batches": 17}, "micro_batches must be at least 1 and leave 2 images in each part, got 17"),
     ],
 )
@@ -296,7 +312,7 @@ def test_a_member_of_a_family_brings_its_ranges(tmp_path: Path) -> None:
     path = tmp_path / "family.yaml"
     path.write_text(dump_family(family), encoding="utf-8")
     for member in family.members:
-        config = request_training(f"{path}:{member.name}", None, {})
+        config = request_training(f"{path}:{member.name}", None, {"data.source": "digits"})
         ranges = member.regularization
         stages = plan(config)
         assert (stages[0].resolution, stages[-1].resolution) == ranges.image_size
@@ -306,7 +322,9 @@ def test_a_member_of_a_family_brings_its_ranges(tmp_path: Path) -> None:
         assert config.test_size == member.test_size
         assert config.out == Path(f"runs/family-{member.name}")
         # What is typed outweighs it, and leaves the rest.
-        typed = request_training(f"{path}:{member.name}", None, {"progressive.mixup": [0.3, 0.3]})
+        typed = request_training(
+            f"{path}:{member.name}", None, {"data.source": "digits", "progressive.mixup": [0.3, 0.3]}
+        )
         assert {stage.mixup for stage in plan(typed)} == {0.3}
         assert plan(typed)[-1].resolution == ranges.image_size[1]
 

@@ -107,12 +107,12 @@ def test_one_alone_asks_nobody() -> None:
 
 
 def test_the_place_is_told_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
     assert started_by_torchrun() == ALONE
-    for name, value in (("WORLD_SIZE", "8"), ("RANK", "5"), ("LOCAL_RANK", "1")):
+    for name, value in (("WORLD_SIZE", "8"), ("RANK", "5"), ("LOCAL_RANK", "1"), ("LOCAL_WORLD_SIZE", "4")):
         monkeypatch.setenv(name, value)
-    assert started_by_torchrun() == Processes(rank=5, size=8, local_rank=1)
+    assert started_by_torchrun() == Processes(rank=5, size=8, local_rank=1, local_size=4)
     monkeypatch.setenv("RANK", "8")
     with pytest.raises(ValueError, match=r"^RANK must lie in \[0, 8\), got 8$"):
         started_by_torchrun()

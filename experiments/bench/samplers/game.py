@@ -11,9 +11,9 @@ from optuna.study import StudyDirection
 from experiments.accel_nasbench.bed import Bed, cost_factors, seed_noise
 from experiments.accel_nasbench.row_beds import NearestRow
 from nas.samplers.problem import Problem
-from proxies.seeds import derived_seed
 from nas.study import MAX_DUPLICATES_IN_A_ROW, MAX_FOLLOWERS
 from nas.trials import distributions
+from proxies.seeds import derived_seed
 
 from .final_choice import Ending, FinalChoice, Places, best_observed
 from .players import Player
