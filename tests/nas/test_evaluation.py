@@ -98,7 +98,7 @@ def test_the_size_of_a_task_reaches_its_training(tmp_path: Path, monkeypatch: py
         assert seen == {(expected, expected)}
 
 
-@pytest.mark.parametrize("memory_limit_gib", [2.0, 0.0])
+@pytest.mark.parametrize("memory_limit_gib", [pytest.param(2.0, marks=pytest.mark.slow), 0.0])
 def test_a_whole_search_on_an_image_folder(tmp_path: Path, memory_limit_gib: float) -> None:
     """In a worker process; without memory, the worker's own processes read the files."""
     folder = digits_folder(tmp_path / "images")

@@ -367,6 +367,7 @@ def test_after_a_lack_of_memory_batches_come_in_smaller_parts(tmp_path: Path, mo
         assert torch.equal(second["training"]["network"][name], value), name
 
 
+@pytest.mark.slow
 def test_later_stages_of_small_batches_keep_two_images_in_a_part(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,7 +93,7 @@ def test_ten_kills_lose_nothing(tmp_path: Path) -> None:
     survives(tmp_path, MOMENTS)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_a_signal_stops_within_ten_seconds_and_the_search_can_go_on(tmp_path: Path, number: signal.Signals) -> None:
     out = tmp_path / "run"
     process = start(out, "slow")

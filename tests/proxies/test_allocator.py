@@ -46,6 +46,7 @@ def in_a_fresh_process(mode: str) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not HAS_MALLOPT, reason="needs glibc")
 def test_a_step_finds_the_memory_that_the_last_one_freed() -> None:
     given_back, kept = in_a_fresh_process("leave"), in_a_fresh_process("keep")
