@@ -6,17 +6,14 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-WIDTH = 140
-"""Of tables that go to a file, in characters."""
+from .console import table_console
 
 
 class LiveDisplay:
     """Bars of progress, each with a note, on a terminal; elsewhere lines alone."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console()
-        if console is None and not self._console.is_terminal:
-            self._console = Console(width=WIDTH)
+        self._console = console or table_console()
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import Progress
 
+from nas.cli.console import table_console
 from proxies.device import find_device
 from proxies.execution import PLAIN, ExecutionMode, parse_mode
 from proxies.step_time import StepTimeSetting
@@ -21,8 +21,6 @@ from .rows import Row, verdict_of_all
 NUM_VISITS, NUM_PAIRS = 3, 8
 QUICK_VISITS, QUICK_PAIRS, QUICK_RESOLUTION = 2, 3, 64
 CPU_RESOLUTION, CPU_BATCH_SIZE, BATCH_SIZE = 128, 8, 128
-_WIDTH = 140
-"""Of the tables where they go to a file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,9 +72,7 @@ def run_benchmark(plan: Plan) -> None:
     Raises:
         DifferentNetworkError: If a peer's network is not ours.
     """
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_WIDTH)
+    console = table_console()
     rows: list[Row] = []
     with Progress(console=console, transient=True) as progress:
         for network in plan.networks:

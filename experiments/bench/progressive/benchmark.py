@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rich.console import Console
-
+from nas.cli.console import table_console
 from nas.full_training.config import ProgressiveConfig, TrainingConfig
 from nas.full_training.directory import TrainingDirectory
 from nas.full_training.evaluation import judge, prepare
@@ -40,8 +39,6 @@ VARIANTS = {
 }
 NUM_SEEDS, NUM_EPOCHS, NUM_IMAGES = 3, 12, 13_000
 QUICK_SEEDS, QUICK_EPOCHS, QUICK_IMAGES = 1, 4, 1_280
-_WIDTH = 140
-"""Of the table where it goes to a file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,9 +112,7 @@ def make_plan(
 
 def run_benchmark(plan: Plan) -> None:
     """Train what is not trained yet, and print the table and both verdicts."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_WIDTH)
+    console = table_console()
     cells = read_cells(plan.cells_file, setting=plan.setting)
     write_fewer_images(plan.data_folder, plan.num_images, root=plan.data_root)
     for variant, seed in _missing(plan, cells):

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from experiments.accel_nasbench.bed import SEED_NOISE
 from experiments.accel_nasbench.beds import BED_NAMES
 from experiments.accel_nasbench.cache import cache_folder, key_of
+from nas.cli.console import table_console
 from nas.run_directory import write_whole
 from nas.samplers import SAMPLER_NAMES
 from search_spaces.messages import did_you_mean
@@ -98,9 +99,7 @@ def _require_bed(name: str) -> str:
 
 def run_benchmark(plan: Plan) -> None:
     """Play what was not played yet; print tables, write the report."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_WIDTH)
+    console = table_console(_WIDTH)
     plan.out.mkdir(parents=True, exist_ok=True)
     file = GamesFile(plan.out / "samplers.csv")
     missing = file.missing(plan.matches, plan.trials)

@@ -1,12 +1,9 @@
 """Step time: how well measurements repeat, and how well a calibrated table predicts what was not measured."""
 
-from rich.console import Console
 from rich.progress import Progress
 
 from experiments.bench.options import Quick
-
-_WIDTH = 140
-"""Of the tables where they go to a file."""
+from nas.cli.console import table_console
 
 
 def main(*, quick: Quick = False) -> None:
@@ -16,9 +13,7 @@ def main(*, quick: Quick = False) -> None:
     from .repeatability import contamination_table, repeatability_table
 
     repetitions, num_networks = (3, 10) if quick else (10, 40)
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_WIDTH)
+    console = table_console()
     with Progress(console=console, transient=True) as progress:
         console.print(speed_table())
         for is_beside_training in (False, True):

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from nas.cli.console import table_console
 from proxies.accuracy import load_splits
 from proxies.data.batches import Batch, Batches, make_batches, normalisation_of
 from proxies.data.images import PixelImages
@@ -52,8 +52,6 @@ STEPS_OF_AN_EPOCH = 4
 """Few: a whole epoch of ours is its unit of work here."""
 
 Work = Literal["all", "step"]
-_WIDTH = 140
-"""Of the table where it goes to a file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,9 +83,7 @@ def compare_full_training(*, mode: ExecutionMode, quick: bool) -> None:
     with DeviceLease(device.lease_name).exclusive():
         for width, work in track(settings, description="full training", transient=True):
             comparisons.append(compare(splits, width, work, mode, device, rounds=4 if quick else NUM_ROUNDS))
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_WIDTH)
+    console = table_console()
     console.print(table(comparisons))
     below = sum(each.turns.is_below_one for each in comparisons)
     print(f"ours ÷ timm's below 1 beyond A/A: {below} of {len(comparisons)} · {device.identity()}")
