@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from .binomial import binomial_error
 from .data.batches import Batches
 from .device import Device
-from .evaluation import Score
+from .evaluation import Score, answer
 from .execution import ExecutionMode
 from .training.distributed import ALONE, Processes
 
@@ -109,15 +109,11 @@ def classify(
     Raises:
         ValueError: If no image can be read.
     """
-    was_training = network.training
-    network.eval()
     counts = _Counts(num_classes, device.torch_device)
-    with torch.inference_mode(), mode.autocast(device.torch_device):
-        for images, labels in batches.in_order(
-            batch_size=batch_size, resolution=resolution, rank=processes.rank, world_size=processes.size
-        ):
-            counts.add(network(images.contiguous(memory_format=mode.memory_format)), labels)
-    network.train(was_training)
+    answer(
+        network, batches, counts.add, batch_size=batch_size, resolution=resolution, mode=mode, device=device,
+        processes=processes,
+    )  # fmt: skip
     columns = torch.stack([counts.images, counts.correct, counts.predicted])
     images, correct, predicted = processes.sum(columns).tolist()
     if not any(images):

@@ -1,9 +1,10 @@
 """How many images a network classifies correctly, and how sure that figure is."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .binomial import binomial_error
 from .data.batches import Batches
@@ -43,16 +44,48 @@ def evaluate(
 
     Images that are skipped do not count.
     """
-    was_training = network.training
-    network.eval()
     correct = torch.zeros((), dtype=torch.int64, device=device.torch_device)
     judged = torch.zeros((), dtype=torch.int64, device=device.torch_device)
+
+    def count(logits: Tensor, labels: Tensor) -> None:
+        correct.add_((logits.argmax(dim=1) == labels).sum())
+        judged.add_(len(labels))
+
+    answer(
+        network, batches, count, batch_size=batch_size, resolution=resolution, mode=mode, device=device,
+        processes=processes,
+    )  # fmt: skip
+    return Score(num_correct=int(processes.sum(correct).item()), num_images=int(processes.sum(judged).item()))
+
+
+def answer(
+    network: nn.Module,
+    batches: Batches,
+    take: Callable[[Tensor, Tensor], None],
+    *,
+    batch_size: int,
+    resolution: int,
+    mode: ExecutionMode,
+    device: Device,
+    processes: Processes = ALONE,
+) -> None:
+    """Show a network this process's images once, each as it is; a network in training mode is put back into it.
+
+    Args:
+        network: On the device.
+        batches: What it is shown.
+        take: Is given the logits (N, classes) and labels (N,) of each batch, on the device and in inference mode.
+        batch_size: Images at once.
+        resolution: Pixels per side.
+        mode: How it is executed.
+        device: Where.
+        processes: That share the images.
+    """
+    was_training = network.training
+    network.eval()
     with torch.inference_mode(), mode.autocast(device.torch_device):
         for images, labels in batches.in_order(
             batch_size=batch_size, resolution=resolution, rank=processes.rank, world_size=processes.size
         ):
-            logits = network(images.contiguous(memory_format=mode.memory_format))
-            correct += (logits.argmax(dim=1) == labels).sum()
-            judged += len(labels)
+            take(network(images.contiguous(memory_format=mode.memory_format)), labels)
     network.train(was_training)
-    return Score(num_correct=int(processes.sum(correct).item()), num_images=int(processes.sum(judged).item()))

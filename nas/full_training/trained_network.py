@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from proxies.data.normalisation import Normalisation
@@ -140,7 +140,7 @@ def _from_checkpoint(
     tensors = state["ema" if averaged else "network"]
     if tensors is None:
         raise ValueError(f"no average of the weights is kept in {path}; --raw takes them as trained")
-    settings = _settings(directory, record)
+    settings = _settings(checkpoint["settings"] if which == "last" else _kept_settings(directory), record)
     network = settings.build()
     try:
         network.load_state_dict(tensors)
@@ -150,12 +150,16 @@ def _from_checkpoint(
     return network, settings, f"{which} checkpoint, {when}, {'averaged' if averaged else 'as trained'}"
 
 
-def _settings(directory: TrainingDirectory, record: TrainingRecord) -> NetworkSettings:
-    """Padding and the like, as the newest checkpoint or the file of weights has them."""
-    if directory.last_checkpoint.exists():
-        metadata: Mapping[str, str] = read_checkpoint(directory.last_checkpoint)["settings"]
-    else:
-        metadata = _header(directory.weights_file)
+def _kept_settings(directory: TrainingDirectory) -> Mapping[str, str]:
+    """As the file of weights says them in its header: the newest checkpoint, a whole training, is large."""
+    header = _header(directory.weights_file)
+    if header or not directory.last_checkpoint.exists():
+        return header
+    return read_checkpoint(directory.last_checkpoint)["settings"]
+
+
+def _settings(metadata: Mapping[str, str], record: TrainingRecord) -> NetworkSettings:
+    """Padding and the like, as what was kept has them."""
     found = NetworkSettings.from_metadata(metadata)
     return found or NetworkSettings(
         architecture=parse(record.architecture), num_classes=record.num_classes, in_channels=record.in_channels
@@ -175,8 +179,11 @@ def _header(path: Path) -> Mapping[str, str]:
     """The texts of a `.safetensors` file; other files carry none that we know."""
     if path.suffix != ".safetensors" or not path.exists():
         return {}
-    with safe_open(path, framework="pt") as file:
-        return file.metadata() or {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except SafetensorError:  # whoever reads its weights says so
+        return {}
 
 
 def _normalisation(header: Mapping[str, str]) -> Normalisation | None:
