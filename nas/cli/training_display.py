@@ -4,7 +4,6 @@ import time
 
 from rich.console import Console
 
-from proxies.binomial import binomial_error
 from proxies.training.progressive import PlannedEpoch, ProgressiveStage
 
 from ..full_training.config import TrainingConfig
@@ -85,10 +84,10 @@ class TrainingDisplay(LiveDisplay, TrainingObserver):
         best, out = record.best, self._config.out
         if best is None:
             return
+        accuracy = percent(best.judged_accuracy, best.judged_standard_error)
         spent = sum(entry.train_seconds + entry.eval_seconds for entry in record.epochs)
-        error = binomial_error(round(best.judged_accuracy * best.num_judged), best.num_judged)
         self._print(
-            f"best: epoch {best.epoch}, A {percent(best.judged_accuracy, error)} on {record.judged_by} "
+            f"best: epoch {best.epoch}, A {accuracy} on {record.judged_by} "
             f"at {record.test_size} px, after {duration(spent)}"
         )
         self._print(f"weights: {out / 'weights.safetensors'} · test images: nas evaluate {out} · nas report {out}")

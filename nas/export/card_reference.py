@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 
-from proxies.binomial import binomial_error
 from proxies.data.source_names import split_source
 from proxies.step_time import StepTime
 from search_spaces.catalog_entry import RECIPES, CatalogEntry
@@ -37,9 +36,9 @@ def _training(record: TrainingRecord) -> str:
     best = record.best
     judged = "not judged yet"
     if best is not None:
-        error = binomial_error(round(best.judged_accuracy * best.num_judged), best.num_judged)
+        accuracy = percent(best.judged_accuracy, best.judged_standard_error)
         judged = (
-            f"{percent(best.judged_accuracy, error)} on {best.num_judged:,} held-out images ({record.judged_by}) at "
+            f"{accuracy} on {best.num_judged:,} held-out images ({record.judged_by}) at "
             f"{record.test_size} pixels, after epoch {best.epoch} of {record.num_epochs}, chosen by this figure"
         )
     rows = [

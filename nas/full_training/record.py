@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from proxies.binomial import binomial_error
 from proxies.training.progressive import ProgressiveStage
 from search_spaces.messages import first_line
 
@@ -55,6 +56,11 @@ class EpochRecord:
     def judged_accuracy(self) -> float:
         """By the weights that are kept in the end: their average, where there is one."""
         return self.accuracy if self.ema_accuracy is None else self.ema_accuracy
+
+    @property
+    def judged_standard_error(self) -> float:
+        """Of `judged_accuracy`, from the number of judging images."""
+        return binomial_error(self.judged_accuracy * self.num_judged, self.num_judged)
 
     @property
     def images_per_s(self) -> float:

@@ -66,7 +66,7 @@ def _best(record: TrainingRecord) -> list[Trace]:
     best = record.best
     if best is None:
         return []
-    error = binomial_error(best.judged_accuracy * best.num_judged, best.num_judged)
+    error = best.judged_standard_error
     return [
         {
             "type": "scatter",
