@@ -72,5 +72,6 @@ def _read_mat(file: Path, variable: str) -> np.ndarray:
 
     try:
         return loadmat(file, squeeze_me=True)[variable]
+    # A damaged file fails in any of these ways, a newer format (MATLAB 7.3) as NotImplementedError.
     except (OSError, ValueError, LookupError, TypeError, NotImplementedError, zlib.error, MatReadError) as error:
         raise ValueError(f"stanford-cars needs {variable} in {file}, cannot read it: {first_line(error)}") from None
