@@ -61,6 +61,27 @@ class StepTimeConfig(StepTimeSetting):
         return self
 
 
+class ClusterConfig(BaseModel):
+    """What a trial needs of a Ray cluster."""
+
+    model_config = SETTINGS
+
+    address: str | None = Field(
+        default=None,
+        description="Of the cluster; auto: the one this machine belongs to; by default that one, or RAY_ADDRESS, or a "
+        "cluster of this machine alone that ends with the search.",
+    )
+    cpus_per_trial: int = Field(default=1, ge=1, description="CPUs, and threads, of a trial.")
+    gpus_per_trial: float | None = Field(
+        default=None, ge=0, le=1, description="GPUs, or a part of one; by default 1 where the cluster has GPUs."
+    )
+    target: str | None = Field(
+        default=None,
+        description="Ray resource of the nodes whose step time counts, such as accelerator_type:A100; needed where "
+        "nodes differ.",
+    )
+
+
 class SearchConfig(BaseModel):
     """Everything a search depends on; every field has a default."""
 
@@ -106,10 +127,26 @@ class SearchConfig(BaseModel):
     finalist_seeds: int = Field(default=2, ge=1, description="Further trainings of each finalist and of the backbone.")
     seed: int = Field(default=0, ge=0, lt=2**31, description="Seed of proposals and trainings.")
     timeout_s: float | None = Field(default=None, gt=0, description="Propose nothing more after this many seconds.")
-    executor: Literal["local"] = Field(default="local", description="Where candidates are trained.")
-    workers: int = Field(default=1, ge=1, le=1024, description="Candidates trained at once.")
+    executor: Literal["local", "ray"] = Field(
+        default="local", description="Where candidates are trained: processes of this machine, or a Ray cluster."
+    )
+    workers: int | None = Field(
+        default=None,
+        ge=1,
+        le=1024,
+        description="Candidates trained at once; by default 1 on this machine, as many as fit on a cluster.",
+    )
+    cluster: ClusterConfig = Field(default=ClusterConfig(), description="What a trial needs of a Ray cluster.")
     threads: int | None = Field(
-        default=None, ge=1, le=1024, description="CPU threads of a worker; by default the cores divided by the workers."
+        default=None,
+        ge=1,
+        le=1024,
+        description="CPU threads of a worker; by default the cores divided by the workers, or cluster.cpus_per_trial.",
+    )
+    trial_timeout_s: float | None = Field(
+        default=None,
+        gt=0,
+        description="Longest a trial may take, waiting for its device included, before its worker counts as dead.",
     )
     device: str = Field(default="auto", min_length=1, description="auto, cpu, cuda, cuda:N or mps.")
     max_retries: int = Field(default=2, ge=0, description="Further attempts for a candidate whose worker died.")

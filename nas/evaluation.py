@@ -33,13 +33,13 @@ from .evaluation_tasks import (
     Prepare,
     Retrain,
 )
-from .executors.interface import RefusedError, Report
+from .executors.interface import Evaluate, RefusedError, Report
 from .target_timing import TargetTiming
 
 Result = TypeVar("Result")
 
 
-class Evaluator:
+class Evaluator(Evaluate):
     """Does a worker's tasks; holds what they share: the images, the device, the modes of execution."""
 
     def __init__(self, config: SearchConfig, worker: int) -> None:
@@ -245,7 +245,7 @@ def worker_device(name: str, worker: int) -> Device:
 def threads_of_worker(config: SearchConfig) -> int:
     """CPU threads of one worker: as configured, else the cores this process may use, divided by the workers."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return config.threads or max(1, cores // config.workers)
+    return config.threads or max(1, cores // (config.workers or 1))
 
 
 def _mode_seconds(choice: ModeChoice) -> dict[str, float]:

@@ -11,8 +11,9 @@ import optuna
 from proxies.seeds import derived_seed
 
 from .config import SearchConfig
+from .dispatch import Task
 from .evaluation_tasks import AccuracyRecord, Measure, Measurement, Preparation, Retrain
-from .executors.interface import Died, Done, Event, Infeasible, Progress, Refused, RefusedError
+from .executors.interface import Died, Done, Event, Infeasible, Interrupted, Progress, Refused, RefusedError
 from .leaderboard import Entry
 from .observer import Observer
 from .opinion import MIN_TRIALS, Opinion
@@ -134,17 +135,17 @@ class FinalistLoop:
         ]
         self._tasks = TaskQueue(missing, max_retries=config.max_retries)
 
-    def next_task(self) -> tuple[int, object] | None:
+    def next_task(self) -> Task | None:
         task = self._tasks.next_task()
         if task is None:
             return None
         plan, preparation = self._tasks[task], self._preparation
         if isinstance(plan, Timing):
-            return task, Measure(
-                architecture=plan.architecture, preparation=preparation, micro_batches=plan.micro_batches
-            )
+            visits = Measure(architecture=plan.architecture, preparation=preparation, micro_batches=plan.micro_batches)
+            return Task(task, visits)
         seed = derived_seed(self._config.seed, plan.architecture, plan.replicate)
-        return task, Retrain(architecture=plan.architecture, seed=seed, preparation=preparation)
+        training = Retrain(architecture=plan.architecture, seed=seed, preparation=preparation)
+        return Task(task, training, self._config.trial_timeout_s)
 
     def handle(self, event: Event) -> None:
         """Take what became of a task.
@@ -157,6 +158,8 @@ class FinalistLoop:
                 self._tasks.progressed(task, fraction)
             case Refused(reason=reason):
                 raise RefusedError(reason)
+            case Interrupted(task=task):
+                self._tasks.interrupted(task)
             case Died(task=task, reason=reason):
                 self._log_death(self._tasks[task].number, event)
                 if self._tasks.died(task):

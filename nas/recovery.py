@@ -1,6 +1,6 @@
 """Attempts that died: what is owed for them, derived from the study alone, so that asking twice changes nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import optuna
 
@@ -10,9 +10,12 @@ from search_spaces.space import SearchSpace
 from .trials import DRIVER_DIED, Candidate, State, TrialRecord, enqueue, fail_orphan, read_records
 
 INTERRUPTED = "interrupted"
+NODE_LOST = "its machine was lost"
+MAX_LOST_NODES = 10
+"""After so many lost machines in a row it is hard to believe that the candidate has nothing to do with it."""
 
-# The driver's end says nothing about the candidate, so it does not count against it.
-_INNOCENT = (DRIVER_DIED, INTERRUPTED)
+# The end of the driver or of a machine says nothing about the candidate, so it does not count against it.
+_INNOCENT = (DRIVER_DIED, INTERRUPTED, NODE_LOST)
 
 
 def recover(study: optuna.Study, space: SearchSpace) -> list[TrialRecord]:
@@ -60,9 +63,17 @@ def deaths(candidate: Candidate, records: Sequence[TrialRecord]) -> int:
         candidate: What the attempt in question is about.
         records: All trials, in the order of their numbers.
     """
-    count, parent = 0, candidate.retry_of
+    return sum(reason not in _INNOCENT for reason in _earlier_ends(candidate, records))
+
+
+def lost_nodes(candidate: Candidate, records: Sequence[TrialRecord]) -> int:
+    """How many earlier attempts of this candidate ended with their machine; arguments as of `deaths`."""
+    return sum(reason == NODE_LOST for reason in _earlier_ends(candidate, records))
+
+
+def _earlier_ends(candidate: Candidate, records: Sequence[TrialRecord]) -> Iterator[str | None]:
+    parent = candidate.retry_of
     while parent is not None:
         record = records[parent]
-        count += record.reason not in _INNOCENT
+        yield record.reason
         parent = record.candidate.retry_of if record.candidate else None
-    return count

@@ -15,10 +15,10 @@ from proxies.step_time_table import StepTimeTable
 from search_spaces.messages import first_line
 
 from .config import SearchConfig
-from .dispatch import dispatch
+from .dispatch import Task, dispatch
 from .environment import describe_environment
 from .evaluation_tasks import Inspect, Inspection, Preparation, Prepare, Work, make_evaluator
-from .executors.interface import Died, Done, Event, Executor, Infeasible, Progress, Refused, RefusedError
+from .executors.interface import Died, Done, Event, Executor, Infeasible, Interrupted, Progress, Refused, RefusedError
 from .executors.local import LocalExecutor
 from .finalists import FinalistLoop, by_belief, planned_replicates, planned_timings
 from .interruption import stop_on_signals
@@ -66,7 +66,7 @@ def search(config: SearchConfig, *, observer: Observer | None = None) -> "pandas
 
 def local_executor(config: SearchConfig) -> Executor:
     """Processes on this machine."""
-    return LocalExecutor(partial(make_evaluator, config), workers=config.workers)
+    return LocalExecutor(partial(make_evaluator, config), workers=config.workers or 1)
 
 
 def run_search(
@@ -223,11 +223,11 @@ class _OneTask:
     result: object = None
     is_given: bool = False
 
-    def next_task(self) -> tuple[int, object] | None:
+    def next_task(self) -> Task | None:
         if self.is_given:
             return None
         self.is_given = True
-        return 0, self.work
+        return Task(0, self.work)
 
     def handle(self, event: Event) -> None:
         match event:
@@ -235,6 +235,8 @@ class _OneTask:
                 self.observer.preparing(doing)
             case Done(result=result):
                 self.result = result
+            case Interrupted():
+                self.is_given = False
             case Refused(reason=reason):
                 raise RefusedError(reason)
             case Infeasible(reason=reason):

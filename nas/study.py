@@ -20,11 +20,12 @@ from search_spaces.architecture import Architecture, parse
 from search_spaces.space import SearchSpace
 
 from .config import SearchConfig
+from .dispatch import Task
 from .evaluation_tasks import Calibrate, Evaluation, Judge, Preparation
-from .executors.interface import Died, Done, Event, Infeasible, Progress, Refused, RefusedError
+from .executors.interface import Died, Done, Event, Infeasible, Interrupted, Progress, Refused, RefusedError, Started
 from .observer import Observer
 from .pricing import problem_of, target_workload
-from .recovery import INTERRUPTED, deaths, enqueue_owed
+from .recovery import INTERRUPTED, MAX_LOST_NODES, NODE_LOST, deaths, enqueue_owed, lost_nodes
 from .reward import Reward
 from .samplers import make_sampler
 from .samplers.problem import EarlierRun, Problem
@@ -64,11 +65,13 @@ class Ending(StrEnum):
     INTERRUPTED = "interrupted"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Attempt:
     trial: optuna.Trial
     candidate: Candidate
     started: datetime
+    where: str | None = None
+    """The machine; None before it has one."""
     followers: list[optuna.Trial] = field(default_factory=list)
     """Proposals of the same architecture that wait for its verdict."""
 
@@ -149,11 +152,11 @@ class StudyLoop:
             return Ending.EXHAUSTED
         return Ending.TIMEOUT if self._clock() >= self._deadline else Ending.INTERRUPTED
 
-    def next_task(self) -> tuple[int, object] | None:
+    def next_task(self) -> Task | None:
         """The calibration, if it is to be made; else the next candidate that is not known yet."""
         if self._costs is None and not self._is_calibrating:
             self._is_calibrating = True
-            return CALIBRATION, Calibrate(preparation=self._preparation)
+            return Task(CALIBRATION, Calibrate(preparation=self._preparation))
         while self._may_ask() and not self._stop_requested():
             trial, candidate = self._ask()
             if candidate.duplicate_of is not None:
@@ -164,7 +167,8 @@ class StudyLoop:
             architecture = parse(candidate.architecture)
             beyond = self._problem.limits.reason(self._space.encode(architecture))
             if beyond is None:
-                return trial.number, self._task(candidate, self._micro_batches(architecture))
+                work = self._work(candidate, self._micro_batches(architecture))
+                return Task(trial.number, work, self._config.trial_timeout_s)
             self._declare_infeasible(attempt, beyond)
         return None
 
@@ -179,6 +183,8 @@ class StudyLoop:
             return
         attempt = self._running[event.task]
         match event:
+            case Started(where=where):
+                attempt.where = where
             case Progress(task=number, fraction=fraction, doing=doing):
                 self._observer.progressed(number, fraction, doing)
             case Done(result=Evaluation() as evaluation):
@@ -189,6 +195,8 @@ class StudyLoop:
                 self._declare_infeasible(attempt, reason)
             case Died():
                 self._bury(attempt, event)
+            case Interrupted(lost_node=lost_node):
+                self._lay_aside(attempt, lost_node)
             case Refused(reason=reason):
                 raise RefusedError(reason)
 
@@ -211,6 +219,8 @@ class StudyLoop:
                 self._calibration_deaths += 1
                 if self._calibration_deaths > self._config.max_retries:
                     self._give_up(reason)
+            case Interrupted():
+                self._is_calibrating = False
             case Infeasible(reason=reason) | Refused(reason=reason):
                 self._give_up(reason)
 
@@ -298,7 +308,7 @@ class StudyLoop:
         self._observer.started(trial.number, candidate.architecture)
         return attempt
 
-    def _task(self, candidate: Candidate, micro_batches: int) -> Judge:
+    def _work(self, candidate: Candidate, micro_batches: int) -> Judge:
         return Judge(
             architecture=candidate.architecture,
             seed=derived_seed(self._config.seed, candidate.architecture, 0),
@@ -329,7 +339,7 @@ class StudyLoop:
         if problem is not None:
             self._declare_infeasible(attempt, problem)
             return
-        outcome = self._outcome(parse(attempt.candidate.architecture), evaluation)
+        outcome = self._outcome(attempt, evaluation)
         limit = self._config.max_step_time_s
         if limit is not None and outcome.step_time_s > limit:
             # Only of a batch in parts is S measured where there is a limit.
@@ -350,11 +360,21 @@ class StudyLoop:
         died_before = deaths(attempt.candidate, read_records(self._study))
         if died_before >= self._config.max_retries:
             self._declare_infeasible(attempt, f"died {died_before + 1} times, last: {death.reason}")
-            return
-        tell_failed(self._study, attempt.trial, death.reason)
+        else:
+            self._fail(attempt, death.reason)
+
+    def _lay_aside(self, attempt: _Attempt, lost_node: bool) -> None:
+        """Let an attempt that ended through no fault of its own be made again, and go on where it can."""
+        if lost_node and lost_nodes(attempt.candidate, read_records(self._study)) >= MAX_LOST_NODES:
+            self._declare_infeasible(attempt, f"lost its machine {MAX_LOST_NODES + 1} times")
+        else:
+            self._fail(attempt, NODE_LOST if lost_node else INTERRUPTED)
+
+    def _fail(self, attempt: _Attempt, reason: str) -> None:
+        tell_failed(self._study, attempt.trial, reason)
         enqueue_owed(self._study, self._space)
         self._waiting += 1
-        self._conclude(attempt, State.FAILED, reason=death.reason)
+        self._conclude(attempt, State.FAILED, reason=reason)
 
     def _conclude(
         self, attempt: _Attempt, state: State, *, outcome: Outcome | None = None, reason: str | None = None
@@ -382,12 +402,12 @@ class StudyLoop:
         self._observer.finished(record, reward, judged=self.judged)
         self._on_told()
 
-    def _outcome(self, architecture: Architecture, evaluation: Evaluation) -> Outcome:
+    def _outcome(self, attempt: _Attempt, evaluation: Evaluation) -> Outcome:
         if self._costs is None:
             raise RuntimeError("a candidate cannot be priced before the step-time table is there")
         measured = evaluation.step_time
         parts = measured.micro_batches if measured else 1
-        costs = self._costs(architecture, parts)
+        costs = self._costs(parse(attempt.candidate.architecture), parts)
         if measured is None and costs.step_time_s is None:
             raise RuntimeError("a candidate whose step time is not predicted must be measured")
         return Outcome(
@@ -399,6 +419,7 @@ class StudyLoop:
             peak_memory_bytes=costs.peak_memory_bytes,
             micro_batches=parts,
             seconds=evaluation.seconds,
+            where=attempt.where,
             step_time=measured,
         )
 

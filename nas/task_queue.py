@@ -47,6 +47,10 @@ class TaskQueue(Generic[Plan]):
         if self._deaths[task] >= self._max_retries:
             return True
         self._deaths[task] += 1
+        self.interrupted(task)
+        return False
+
+    def interrupted(self, task: int) -> None:
+        """Line it up again: that it ended was not its fault."""
         self._fractions[task] = 0.0
         self._waiting.append(task)
-        return False

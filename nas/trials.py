@@ -82,6 +82,8 @@ class Outcome:
     """Parts of a batch in that step; more than one where memory does not suffice for a whole batch."""
     seconds: float
     """Wall time of the evaluation."""
+    where: str | None = None
+    """The machine that trained it."""
     step_time: StepTime | None = None
     """The measurement behind S; None where S is predicted."""
 

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from experiments.bench.options import Quick
 from nas.config import SearchConfig
-from nas.dispatch import dispatch
+from nas.dispatch import Task, dispatch
 from nas.evaluation_tasks import AccuracyRecord, DataFacts, Evaluation, Preparation
 from nas.executors.interface import Evaluate, Event, Report
 from nas.executors.local import LocalExecutor
@@ -142,7 +142,7 @@ class _Allowance:
     def __init__(self, source: StudyLoop, tasks: int) -> None:
         self._source, self._left = source, tasks
 
-    def next_task(self) -> tuple[int, object] | None:
+    def next_task(self) -> Task | None:
         if self._left == 0:
             return None
         self._left -= 1

@@ -12,17 +12,39 @@ class RefusedError(ValueError):
     """A task asks for what cannot be had, such as a folder that is not there: the user has to act, not the search."""
 
 
+class InterruptedTaskError(Exception):
+    """A task was asked to end early, and has kept what it had done."""
+
+
 class Evaluate(Protocol):
     """Runs in a worker, one task at a time; made once in each worker by the factory the executor was given."""
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether the worker's process should end after this task, because nobody knows what the task left in it."""
+        return False
 
     def __call__(self, work: object, report: Report) -> object:
         """Do the work.
 
         Raises:
             InfeasibleError: If the candidate cannot be judged here.
-            RefusedError: If what the user configured cannot be had. Any other error is a bug.
+            RefusedError: If what the user configured cannot be had.
+            InterruptedTaskError: After an interruption. Any other error is a bug.
         """
         ...
+
+    def interrupt(self) -> None:
+        """Ask the task that runs to keep what it can and end soon; a signal handler calls it, so it only takes note."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A task has its worker; its first event."""
+
+    task: int
+    where: str
+    """The machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +89,34 @@ class Died:
     traceback: str = ""
 
 
-Event = Progress | Done | Infeasible | Refused | Died
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """A task ended early through no fault of its own; a further attempt goes on where it can."""
+
+    task: int
+    lost_node: bool = False
+    """Whether its machine was lost; else somebody asked it to end."""
+
+
+Event = Started | Progress | Done | Infeasible | Refused | Died | Interrupted
 
 
 class Executor(Protocol):
     """Evaluates tasks; proposes and decides nothing.
 
-    A trace: ``submit(7, work)``, ``events(1)`` → ``[Progress(7, 0.5, "epoch 4/8")]``, ``events(1)`` → ``[Done(7, …)]``.
-    Each submitted task ends in exactly one of Done, Infeasible, Refused and Died, or, when stopped, in none.
+    A trace: ``submit(7, work)``, ``events(1)`` → ``[Started(7, "node3"), Progress(7, 0.5, "epoch 4/8")]``,
+    ``events(1)`` → ``[Done(7, …)]``. Each submitted task ends in exactly one of Done, Infeasible, Refused, Died and
+    Interrupted, or, when stopped, in none. What a task reports before it has started says what it waits for.
     """
 
     @property
     def capacity(self) -> int:
-        """Tasks that run at once."""
+        """Tasks that run at once; a cluster may grow and shrink."""
+        ...
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Names of the machines where tasks run now."""
         ...
 
     def submit(self, task: int, work: object) -> None:
@@ -94,8 +131,12 @@ class Executor(Protocol):
         """What happened since the last call; waits up to the timeout for the first event."""
         ...
 
+    def interrupt(self, task: int) -> None:
+        """Ask a task to keep what it can and end, which takes it a moment; unknown ones are ignored."""
+        ...
+
     def stop(self, task: int) -> None:
-        """Abandon a task; unknown ones are ignored."""
+        """Abandon a task at once; unknown ones are ignored."""
         ...
 
     def close(self) -> None:

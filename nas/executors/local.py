@@ -4,16 +4,30 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from types import FrameType
 
 from proxies.infeasible import InfeasibleError
 from search_spaces.messages import first_line
 
-from .interface import Died, Done, Evaluate, Event, Infeasible, Progress, Refused, RefusedError
+from .interface import (
+    Died,
+    Done,
+    Evaluate,
+    Event,
+    Infeasible,
+    Interrupted,
+    InterruptedTaskError,
+    Progress,
+    Refused,
+    RefusedError,
+    Started,
+)
 
 # A fresh interpreter, not a fork: a forked child of a process that has used CUDA or threads is broken.
 _CONTEXT = multiprocessing.get_context("spawn")
@@ -26,30 +40,51 @@ Factory = Callable[[int], Evaluate]
 class LocalExecutor:
     """Evaluates in processes that live as long as the search, so that each imports and loads its images once.
 
-    A process that dies is replaced. Workers start at once, so that their imports overlap with the driver's.
+    A process that dies, or that a task has spent, is replaced. Workers start at once, so that their imports overlap
+    with the driver's.
     """
 
-    def __init__(self, factory: Factory, *, workers: int = 1) -> None:
-        self._factory = factory
-        self._workers = [_Worker(factory, index) for index in range(workers)]
+    def __init__(self, factory: Factory, *, workers: int = 1, first_worker: int = 0, where: str | None = None) -> None:
+        """
+        Args:
+            factory: Makes each worker's evaluation.
+            workers: Processes.
+            first_worker: Index of the first, where others have the lower ones.
+            where: Name of this machine; by default its host name.
+        """
+        self._where = where or socket.gethostname()
+        self._workers = [_Worker(factory, first_worker + index) for index in range(workers)]
+        self._started: list[Event] = []
 
     @property
     def capacity(self) -> int:
         return len(self._workers)
 
+    @property
+    def places(self) -> tuple[str, ...]:
+        return (self._where,)
+
     def submit(self, task: int, work: object) -> None:
         for worker in self._workers:
             if worker.task is None:
                 worker.assign(task, work)
+                self._started.append(Started(task, self._where))
                 return
         raise RuntimeError(f"all {self.capacity} workers are busy, task {task} must wait")
 
     def events(self, timeout_s: float) -> list[Event]:
+        started, self._started = self._started, []
         busy = {worker.pipe: worker for worker in self._workers if worker.task is not None}
-        ready = wait(list(busy), timeout=timeout_s)
-        return [busy[pipe].receive() for pipe in ready]  # type: ignore[index]
+        ready = wait(list(busy), timeout=0 if started else timeout_s)
+        return started + [busy[pipe].receive() for pipe in ready]  # type: ignore[index]
+
+    def interrupt(self, task: int) -> None:
+        for worker in self._workers:
+            if worker.task == task:
+                worker.interrupt()
 
     def stop(self, task: int) -> None:
+        self._started = [event for event in self._started if event.task != task]
         for worker in self._workers:
             if worker.task == task:
                 worker.end()
@@ -94,51 +129,76 @@ class _Worker:
         task = self.task
         if task is None:
             raise RuntimeError(f"worker {self._index} has no task")
+        event: Event
         try:
-            event: Event = self.pipe.recv()
+            event, is_last = self.pipe.recv()
         except (EOFError, OSError):
-            event = Died(task, self._death())
-        if isinstance(event, Died):
-            # After an error that nobody foresaw nothing there can be trusted, a CUDA context least of all.
+            event, is_last = self._death(task), True
+        if is_last:
             self.end()
+        if isinstance(event, Done | Infeasible) and is_last:
+            # The next one imports and loads while the driver thinks; where something went wrong, it waits to be asked.
+            self._start()
         if not isinstance(event, Progress):
             self.task = None
         return event
 
+    def interrupt(self) -> None:
+        """Ask its task to end; see `_Interruption`."""
+        self._process.terminate()
+
     def end(self) -> None:
-        """Kill it: a worker holds nothing that a clean exit would save."""
+        """Kill it: what a worker keeps, it has kept on disk."""
         self.task = None
         self.pipe.close()
         self._process.kill()
         self._process.join(_JOIN_S)
 
-    def _death(self) -> str:
+    def _death(self, task: int) -> Event:
         self._process.join(_JOIN_S)
         code = self._process.exitcode
+        if code == -signal.SIGTERM:
+            return Interrupted(task)  # before it could listen
         if code is not None and code < 0:
             hint = " (out of memory?)" if -code == signal.SIGKILL else ""
-            return f"worker killed by {signal.Signals(-code).name}{hint}"
-        return f"worker exited with code {code}"
+            return Died(task, f"worker killed by {signal.Signals(-code).name}{hint}")
+        return Died(task, f"worker exited with code {code}")
 
 
 def _work(pipe: Connection, factory: Factory, index: int) -> None:
     """A worker's life: receive a task, evaluate it, send what became of it."""
-    # Signals reach the whole process group; the driver alone decides what becomes of a running task, and it kills.
+    # Signals reach the whole process group; the driver alone decides what becomes of a running task after Ctrl-C.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    interruption = _Interruption()
+    signal.signal(signal.SIGTERM, interruption.request)
     # We were spawned, and would spawn our own children too: seconds for each, where the platform's default suffices
     # for processes that only read images.
     multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
     threading.Thread(target=_die_with_driver, daemon=True).start()
     make = _deferred(factory, index)
-    while True:
+    is_last = False
+    while not is_last:
         try:
             task, work = pipe.recv()
         except EOFError:
             return
-        event = _evaluate(make, pipe, task, work)
+        event, is_last = _evaluate(make, interruption, pipe, task, work)
         with contextlib.suppress(BrokenPipeError):  # the driver has stopped this task and is about to kill us
-            pipe.send(event)
+            pipe.send((event, is_last))
+
+
+class _Interruption:
+    """Somebody asked this process to end: the driver, or a scheduler that ends the whole machine."""
+
+    def __init__(self) -> None:
+        self.is_requested = False
+        self.evaluate: Evaluate | None = None
+        """What has to know."""
+
+    def request(self, number: int, frame: FrameType | None) -> None:
+        self.is_requested = True
+        if self.evaluate is not None:
+            self.evaluate.interrupt()
 
 
 def _deferred(factory: Factory, index: int) -> Callable[[], Evaluate]:
@@ -155,19 +215,30 @@ def _deferred(factory: Factory, index: int) -> Callable[[], Evaluate]:
     return lambda: evaluate
 
 
-def _evaluate(make: Callable[[], Evaluate], pipe: Connection, task: int, work: object) -> Event:
+def _evaluate(
+    make: Callable[[], Evaluate], interruption: _Interruption, pipe: Connection, task: int, work: object
+) -> tuple[Event, bool]:
+    """What became of a task, and whether this process should do no other."""
+
     def report(fraction: float, doing: str) -> None:
-        pipe.send(Progress(task, fraction, doing))
+        pipe.send((Progress(task, fraction, doing), False))
 
     try:
-        return Done(task, make()(work, report))
+        evaluate = interruption.evaluate = make()
+        if interruption.is_requested:
+            return Interrupted(task), True
+        event: Event = Done(task, evaluate(work, report))
     except InfeasibleError as error:
-        return Infeasible(task, error.reason)
+        event = Infeasible(task, error.reason)
     except RefusedError as error:
-        return Refused(task, " ".join(str(error).split()))
+        return Refused(task, " ".join(str(error).split())), False
+    except InterruptedTaskError:
+        return Interrupted(task), True
     except Exception as error:
-        # The one place where a bug in an evaluation is caught: its traceback goes to the driver.
-        return Died(task, f"{type(error).__name__}: {first_line(error)}", traceback.format_exc())
+        # The one place where a bug in an evaluation is caught: its traceback goes to the driver, and after an error
+        # that nobody foresaw nothing here can be trusted, a CUDA context least of all.
+        return Died(task, f"{type(error).__name__}: {first_line(error)}", traceback.format_exc()), True
+    return event, evaluate.is_spent or interruption.is_requested
 
 
 def _die_with_driver() -> None:

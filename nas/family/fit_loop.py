@@ -8,8 +8,9 @@ import optuna
 from proxies.seeds import derived_seed
 
 from ..config import SearchConfig
+from ..dispatch import Task
 from ..evaluation_tasks import Evaluation, Judge, Preparation
-from ..executors.interface import Died, Done, Event, Infeasible, Progress, Refused, RefusedError
+from ..executors.interface import Died, Done, Event, Infeasible, Interrupted, Progress, Refused, RefusedError
 from ..pricing import problem_of
 from ..task_queue import TaskQueue
 from ..trials import read_fit_evaluations, write_failed_fit, write_fit_evaluation
@@ -57,18 +58,19 @@ class FitLoop:
         self._study, self._config, self._preparation = study, config, preparation
         self._on_progress, self._log_death = on_progress, log_death
 
-    def next_task(self) -> tuple[int, object] | None:
+    def next_task(self) -> Task | None:
         task = self._tasks.next_task()
         if task is None:
             return None
         plan = self._tasks[task]
-        return task, Judge(
+        work = Judge(
             architecture=plan.architecture,
             seed=derived_seed(self._config.seed, plan.architecture, plan.replicate),
             preparation=self._preparation,
             measure=plan.replicate == 0 and self._preparation.is_target_here,
             train_size=plan.train_size,
         )
+        return Task(task, work, self._config.trial_timeout_s)
 
     def handle(self, event: Event) -> None:
         """Take what became of a task.
@@ -82,6 +84,8 @@ class FitLoop:
                 self._tasks.progressed(task, fraction)
             case Refused(reason=reason):
                 raise RefusedError(reason)
+            case Interrupted(task=task):
+                self._tasks.interrupted(task)
             case Died(task=task, reason=reason):
                 self._log_death(task, event)
                 if self._tasks.died(task):

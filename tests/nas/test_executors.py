@@ -7,7 +7,7 @@ import psutil
 import pytest
 import workloads
 
-from nas.executors.interface import Died, Done, Event, Executor, Infeasible, Progress, Refused
+from nas.executors.interface import Died, Done, Event, Executor, Infeasible, Interrupted, Progress, Refused, Started
 from nas.executors.local import LocalExecutor
 
 
@@ -17,7 +17,7 @@ def outcome(executor: Executor, *tasks: int) -> dict[int, Event]:
     end = time.monotonic() + 60
     while set(ended) != set(tasks):
         assert time.monotonic() < end, f"only {sorted(ended)} of {tasks} ended"
-        ended |= {event.task: event for event in executor.events(0.2) if not isinstance(event, Progress)}
+        ended |= {event.task: event for event in executor.events(0.2) if not isinstance(event, Started | Progress)}
     return ended
 
 
@@ -30,7 +30,10 @@ class ExecutorContract:
         end = time.monotonic() + 60
         while not any(isinstance(event, Done) for event in events) and time.monotonic() < end:
             events += executor.events(0.2)
-        assert events == [Progress(7, 0.5, "adding"), Done(7, 3)]
+        started, *rest = events
+        assert isinstance(started, Started)
+        assert (started.task, [started.where]) == (7, list(executor.places))
+        assert rest == [Progress(7, 0.5, "adding"), Done(7, 3)]
         assert executor.events(0.2) == []
 
     def test_capacity_tasks_run_at_once_and_no_more(self, executor: Executor) -> None:
@@ -73,6 +76,25 @@ class ExecutorContract:
             executor.submit(task, ("add", task, 1))
         assert outcome(executor, 1, 2) == {1: Done(1, 2), 2: Done(2, 3)}
 
+    def test_an_interrupted_task_keeps_what_it_has_and_its_process_ends(self, executor: Executor) -> None:
+        executor.submit(0, "wait")
+        while Progress(0, 0.5, "waiting to be interrupted") not in executor.events(0.2):
+            pass
+        executor.interrupt(0)
+        executor.interrupt(99)
+        assert outcome(executor, 0) == {0: Interrupted(0)}
+        executor.submit(1, "count")
+        assert outcome(executor, 1) == {1: Done(1, 1)}
+
+    def test_a_spent_worker_is_replaced(self, executor: Executor) -> None:
+        pids = set()
+        for task in range(4):
+            executor.submit(task, "spend")
+            event = outcome(executor, task)[task]
+            assert isinstance(event, Done)
+            pids.add(event.result)
+        assert len(pids) == 4, "one process a task"
+
     def test_a_stopped_task_says_nothing_more_and_frees_its_worker(self, executor: Executor) -> None:
         executor.submit(0, "hang")
         executor.submit(1, "hang")
@@ -98,6 +120,13 @@ class TestLocalExecutor(ExecutorContract):
         pid = event.result[1]  # type: ignore[index]
         executor.close()
         assert not psutil.pid_exists(pid)
+
+    def test_a_worker_that_cannot_listen_yet_is_interrupted_all_the_same(self) -> None:
+        executor = LocalExecutor(workloads.make_workload)
+        executor.submit(0, "wait")
+        executor.interrupt(0)
+        assert outcome(executor, 0) == {0: Interrupted(0)}
+        executor.close()
 
     def test_a_worker_that_cannot_begin_says_why(self) -> None:
         executor = LocalExecutor(workloads.make_nothing)

@@ -233,9 +233,8 @@ class Loop:
     def tasks(self) -> list[tuple[int, Judge]]:
         found = []
         while (task := self.loop.next_task()) is not None:
-            number, work = task
-            assert isinstance(work, Judge)
-            found.append((number, work))
+            assert isinstance(task.work, Judge)
+            found.append((task.number, task.work))
         return found
 
 

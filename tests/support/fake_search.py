@@ -11,6 +11,7 @@ from typing import Any
 
 from optuna.storages import RDBStorage
 from quick_disk import do_not_wait_for_disks
+from workloads import Simply
 
 from nas.config import SearchConfig
 from nas.evaluation_tasks import (
@@ -27,7 +28,7 @@ from nas.evaluation_tasks import (
     Prepare,
     Retrain,
 )
-from nas.executors.interface import Died, Done, Event, Infeasible, Refused, RefusedError, Report
+from nas.executors.interface import Died, Done, Evaluate, Event, Infeasible, Refused, RefusedError, Report
 from nas.executors.local import LocalExecutor
 from nas.observer import Observer
 from nas.run import Run
@@ -149,6 +150,8 @@ def evaluate(work: object, report: Report) -> object:
 class InlineExecutor:
     """Evaluates in this process, one task at a time, in the call that asks for events."""
 
+    places = ("here",)
+
     def __init__(self, evaluate: Callable[[object, Report], object] = evaluate, capacity: int = 1) -> None:
         self.capacity = capacity
         self.tasks: list[tuple[int, object]] = []
@@ -168,6 +171,9 @@ class InlineExecutor:
             return [Refused(task, str(error))]
         except Exception as error:
             return [Died(task, repr(error))]
+
+    def interrupt(self, task: int) -> None:
+        pass
 
     def stop(self, task: int) -> None:
         self.stopped.append(task)
@@ -192,12 +198,12 @@ def slow_evaluate(work: object, report: Report) -> object:
     return evaluate(work, report)
 
 
-def fast_worker(worker: int) -> Callable[[object, Report], object]:
-    return evaluate
+def fast_worker(worker: int) -> Evaluate:
+    return Simply(evaluate)
 
 
-def slow_worker(worker: int) -> Callable[[object, Report], object]:
-    return slow_evaluate
+def slow_worker(worker: int) -> Evaluate:
+    return Simply(slow_evaluate)
 
 
 def kill_at_write(count: int) -> None:

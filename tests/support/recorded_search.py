@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from workloads import Simply
+
 from nas.config import SearchConfig, read_config
 from nas.evaluation_tasks import make_evaluator
 from nas.executors.interface import Evaluate, Report
@@ -60,7 +62,7 @@ class Recorder:
             finally:
                 self._write()
 
-        return recorded
+        return Simply(recorded)
 
     def of_work(self, what: str, do: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(do)
@@ -106,7 +108,9 @@ def main(recipe: str, log: str, leases: str) -> None:
     """``leases``: "leases", or "none" for a search that asks nobody before it measures or trains."""
     config = read_config(Path(recipe))
     factory = partial(make_recorded_evaluator, config, Path(log), leases == "leases")
-    run_search(config, observer=Observer(), make_executor=lambda config: LocalExecutor(factory, workers=config.workers))
+    run_search(
+        config, observer=Observer(), make_executor=lambda config: LocalExecutor(factory, workers=config.workers or 1)
+    )
 
 
 if __name__ == "__main__":

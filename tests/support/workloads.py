@@ -3,8 +3,9 @@
 import os
 import signal
 import time
+from collections.abc import Callable
 
-from nas.executors.interface import Evaluate, RefusedError, Report
+from nas.executors.interface import Evaluate, InterruptedTaskError, RefusedError, Report
 from proxies.infeasible import InfeasibleError
 
 
@@ -17,10 +18,28 @@ def make_nothing(worker: int) -> Evaluate:
     raise RefusedError("no such folder: nowhere")
 
 
-class _Workload:
+class Simply(Evaluate):
+    """An evaluation that is a function."""
+
+    def __init__(self, do: Callable[[object, Report], object]) -> None:
+        self._do = do
+
+    def __call__(self, work: object, report: Report) -> object:
+        return self._do(work, report)
+
+
+class _Workload(Evaluate):
     def __init__(self, worker: int) -> None:
         self._worker = worker
         self._count = 0
+        self._is_spent = self._is_interrupted = False
+
+    @property
+    def is_spent(self) -> bool:
+        return self._is_spent
+
+    def interrupt(self) -> None:
+        self._is_interrupted = True
 
     def __call__(self, work: object, report: Report) -> object:
         self._count += 1
@@ -42,6 +61,14 @@ class _Workload:
                 os.kill(os.getpid(), signal.SIGKILL)
             case "exit":
                 os._exit(3)
+            case "spend":
+                self._is_spent = True
+                return os.getpid()
+            case "wait":
+                report(0.5, "waiting to be interrupted")
+                while not self._is_interrupted:
+                    time.sleep(0.01)
+                raise InterruptedTaskError
             case "hang":
                 time.sleep(600)
         return None
