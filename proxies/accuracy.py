@@ -2,97 +2,27 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+
+import torch
 
 from search_spaces.architecture import Architecture
 from search_spaces.network import build
 
-from .data.batches import Batches, Normalisation, make_batches, normalisation_of
-from .data.images import LabelledImages
+from .accuracy_result import AccuracyResult, EpochProgress
 from .data.passes import num_steps
-from .data.sources import load_images
-from .data.split import Splits, split_images, stratified_share
 from .device import Device
-from .evaluation import Score, evaluate
+from .evaluation import evaluate
 from .execution import PLAIN, ExecutionMode
 from .fastest_mode import ModeChoice, find_fastest_mode
+from .proxy_data import GIB, ProxyData, load_splits, make_proxy_data
 from .training.config import DataConfig, Fidelity, TrainConfig
 from .training.loop import Training
-from .training.progressive import ProgressiveStage, TrainingPlan
+from .training.progressive import PlannedEpoch, ProgressiveStage, TrainingPlan
 from .training.schedule import learning_rate_of
 from .training_step import make_training_step
+from .trial_checkpoint import InterruptedTrainingError, KeptTrial, TrainedEpoch, TrialCheckpoint, TrialKeeper
 
-GIB = 2**30
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EpochProgress:
-    """What is known after an epoch."""
-
-    epoch: int
-    """1…num_epochs."""
-    num_epochs: int
-    train_loss: float
-    """Mean over the epoch's steps."""
-    score: Score
-    """On the judging images."""
-    train_seconds: float
-    """Spent in training steps since the start, evaluation left out."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AccuracyResult:
-    """What a short training of one candidate showed."""
-
-    score: Score
-    """On the judging images, after the last epoch."""
-    curve: tuple[EpochProgress, ...]
-    """One entry per epoch."""
-    num_trained: int
-    """Images the network was trained on, repeats counted."""
-
-    @property
-    def num_correct(self) -> int:
-        return self.score.num_correct
-
-    @property
-    def num_images(self) -> int:
-        return self.score.num_images
-
-    @property
-    def accuracy(self) -> float:
-        """A, a fraction in [0, 1]."""
-        return self.score.accuracy
-
-    @property
-    def standard_error(self) -> float:
-        """Of the accuracy, from the number of judging images; other seeds and other images vary it more."""
-        return self.score.standard_error
-
-    @property
-    def train_seconds(self) -> float:
-        """Spent in training steps; building and evaluation are left out."""
-        return self.curve[-1].train_seconds
-
-    @property
-    def images_per_s(self) -> float:
-        """Training throughput."""
-        return self.num_trained / self.train_seconds
-
-    @property
-    def final_train_loss(self) -> float:
-        return self.curve[-1].train_loss
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ProxyData:
-    """The images of a search, ready to be fed to any candidate."""
-
-    num_classes: int
-    in_channels: int
-    normalisation: Normalisation
-    train: Batches
-    minival: Batches
+NOT_KEPT = TrialCheckpoint()
 
 
 def train_and_score(
@@ -105,6 +35,7 @@ def train_and_score(
     mode: ExecutionMode,
     device: Device,
     micro_batches: int = 1,
+    checkpoint: TrialCheckpoint = NOT_KEPT,
     on_epoch: Callable[[EpochProgress], None] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> AccuracyResult:
@@ -120,11 +51,14 @@ def train_and_score(
         mode: How steps are executed.
         device: Where.
         micro_batches: Parts each batch is computed in, where a whole one does not fit into memory.
-        on_epoch: Called after every epoch; what it raises ends the training.
+        checkpoint: Where the training is kept. What an earlier attempt has left there is taken up, to the result that
+            one uninterrupted training would have had; the checkpoint stays behind.
+        on_epoch: Called after every epoch, those of earlier attempts included; what it raises ends the training.
         clock: Seconds.
 
     Raises:
         InfeasibleError: If the loss is not finite or memory does not suffice.
+        InterruptedTrainingError: If the checkpoint says that it shall end.
     """
     curve: list[EpochProgress] = []
     stage = ProgressiveStage(
@@ -135,8 +69,13 @@ def train_and_score(
         drop_rate=config.drop_rate,
     )
     plan = TrainingPlan(stages=(stage,), num_images=len(data.train))
+    circumstances = _circumstances(architecture, plan, data=data, config=config, seed=seed, mode=mode)
+    keeper = TrialKeeper(checkpoint, circumstances, clock=clock)
     with device.out_of_memory_is_infeasible(), device.seeded(seed):
-        epochs = _train(architecture, plan, data=data, config=config, seed=seed, mode=mode, device=device, clock=clock)
+        epochs = _train(
+            architecture, plan, data=data, config=config, seed=seed, mode=mode, device=device, keeper=keeper,
+            clock=clock,
+        )  # fmt: skip
         for progress in epochs:
             curve.append(progress)
             if on_epoch is not None:
@@ -231,15 +170,17 @@ class AccuracyProxy:
         seed: int | None = None,
         micro_batches: int = 1,
         resolution: int | None = None,
+        checkpoint: TrialCheckpoint = NOT_KEPT,
         on_epoch: Callable[[EpochProgress], None] | None = None,
     ) -> AccuracyResult:
-        """Train a candidate from scratch and judge it, see :func:`train_and_score`.
+        """Train a candidate and judge it, see :func:`train_and_score`.
 
         Args:
             architecture: The candidate.
             seed: By default the proxy's.
             micro_batches: Parts each batch is computed in.
             resolution: Pixels per side, in place of the fidelity's.
+            checkpoint: Where the training is kept.
             on_epoch: Called after every epoch.
         """
         fidelity = self.fidelity if resolution is None else self.fidelity.model_copy(update={"resolution": resolution})
@@ -252,53 +193,31 @@ class AccuracyProxy:
             mode=self.mode,
             device=self.device,
             micro_batches=micro_batches,
+            checkpoint=checkpoint,
             on_epoch=on_epoch,
         )
 
 
-def load_splits(data: DataConfig) -> Splits:
-    """Load a data set and split it as configured.
-
-    Raises:
-        ValueError: In one line, if the images cannot be had or split.
-    """
-    images = load_images(data.source, root=data.root, skip_corrupt=data.corrupt_images == "skip")
-    return split_images(images, minival_share=data.minival_share, test_share=data.test_share, seed=data.split_seed)
-
-
-def make_proxy_data(
-    splits: Splits,
+def _circumstances(
+    architecture: Architecture,
+    plan: TrainingPlan,
     *,
+    data: ProxyData,
     config: TrainConfig,
-    fidelity: Fidelity,
-    device: Device,
-    data_seed: int,
-    memory_limit_bytes: float,
-    num_workers: int,
-) -> ProxyData:
-    """Batches of train, reduced to the fidelity's share and augmented, and of minival, as it is."""
-    train = stratified_share(splits.train, fidelity.data_share, num_classes=splits.num_classes, seed=data_seed)
-    normalisation = normalisation_of(splits.train)
-
-    def batches(images: LabelledImages, augment: bool) -> Batches:
-        return make_batches(
-            images,
-            normalisation=normalisation,
-            augment=augment,
-            mirror=splits.mirror_keeps_label,
-            device=device,
-            memory_limit_bytes=memory_limit_bytes,
-            num_workers=num_workers,
-            smallest_crop=config.crop_area,
-        )
-
-    return ProxyData(
-        num_classes=splits.num_classes,
-        in_channels=splits.in_channels,
-        normalisation=normalisation,
-        train=batches(train, config.augment),
-        minival=batches(splits.minival, False),
-    )
+    seed: int,
+    mode: ExecutionMode,
+) -> dict[str, str]:
+    """What two attempts must have in common, so that the second can go on where the first ended."""
+    return {
+        "architecture": str(architecture),
+        "seed": str(seed),
+        "plan": repr(plan),
+        "train": config.model_dump_json(),
+        "mode": str(mode),
+        "number of images": f"{len(data.train)} and {len(data.minival)}",
+        "classes and channels": f"{data.num_classes} and {data.in_channels}",
+        "torch": torch.__version__,
+    }
 
 
 def _train(
@@ -310,38 +229,77 @@ def _train(
     seed: int,
     mode: ExecutionMode,
     device: Device,
+    keeper: TrialKeeper,
     clock: Callable[[], float],
 ) -> Iterator[EpochProgress]:
-    """Build the candidate and train it; this frame alone holds it."""
-    network = build(
-        architecture,
-        num_classes=data.num_classes,
-        in_channels=data.in_channels,
-        drop_rate=config.drop_rate,
-        drop_path_rate=config.drop_path_rate,
-    )
-    training = Training(
-        step=make_training_step(network, config=config, mode=mode, device=device),
-        plan=plan,
-        learning_rate=learning_rate_of(config, plan.num_epochs),
-        seed=seed,
-        num_classes=data.num_classes,
-        clock=clock,
-    )
-    train_seconds = 0.0
-    for done in training.epochs(data.train):
-        train_seconds += done.train_seconds
-        yield EpochProgress(
-            epoch=done.planned.number + 1,
-            num_epochs=plan.num_epochs,
-            train_loss=done.train_loss,
-            score=evaluate(
-                training.step.judged_network,
-                data.minival,
-                batch_size=config.batch_size,
-                resolution=done.planned.stage.resolution,
-                mode=mode,
-                device=device,
-            ),
-            train_seconds=train_seconds,
+    """Build the candidate and train it, from where it was kept; this frame alone holds it."""
+
+    def begin() -> Training:
+        device.seed(seed)
+        network = build(
+            architecture,
+            num_classes=data.num_classes,
+            in_channels=data.in_channels,
+            drop_rate=config.drop_rate,
+            drop_path_rate=config.drop_path_rate,
         )
+        return Training(
+            step=make_training_step(network, config=config, mode=mode, device=device),
+            plan=plan,
+            learning_rate=learning_rate_of(config, plan.num_epochs),
+            seed=seed,
+            num_classes=data.num_classes,
+            clock=clock,
+        )
+
+    kept = keeper.newest()
+    if kept.is_finished:
+        yield from kept.curve
+        return
+    training = begin()
+    if not keeper.load(training, kept):
+        del training  # two do not fit where one does
+        training, kept = begin(), KeptTrial()
+    curve, unjudged = kept.curve, kept.unjudged
+    del kept  # holds as much as the training
+    yield from curve
+    if unjudged is not None:
+        yield _judge(training, list(plan.epochs())[len(curve)], unjudged, data=data, config=config, keeper=keeper)
+    for done in training.epochs(data.train, after_step=lambda planned: keeper.after_step(training)):
+        epoch = TrainedEpoch(train_loss=done.train_loss, train_seconds=done.train_seconds)
+        yield _judge(training, done.planned, epoch, data=data, config=config, keeper=keeper)
+
+
+def _judge(
+    training: Training,
+    planned: PlannedEpoch,
+    epoch: TrainedEpoch,
+    *,
+    data: ProxyData,
+    config: TrainConfig,
+    keeper: TrialKeeper,
+) -> EpochProgress:
+    """What is known after an epoch; it is kept, too."""
+    step = training.step
+    try:
+        score = evaluate(
+            step.judged_network,
+            data.minival,
+            batch_size=config.batch_size,
+            resolution=planned.stage.resolution,
+            mode=step.mode,
+            device=step.device,
+            after_batch=keeper.after_judged_batch,
+        )
+    except InterruptedTrainingError:
+        keeper.keep_unjudged(training, epoch)
+        raise
+    progress = EpochProgress(
+        epoch=planned.number + 1,
+        num_epochs=training.plan.num_epochs,
+        train_loss=epoch.train_loss,
+        score=score,
+        train_seconds=keeper.train_seconds + epoch.train_seconds,
+    )
+    keeper.after_epoch(training, progress)
+    return progress

@@ -39,10 +39,11 @@ def evaluate(
     mode: ExecutionMode,
     device: Device,
     processes: Processes = ALONE,
+    after_batch: Callable[[], None] | None = None,
 ) -> Score:
     """Classify every image once, in one of the processes; a network in training mode is put back into it.
 
-    Images that are skipped do not count.
+    Images that are skipped do not count. What `after_batch` raises ends it; the network is then left as it is.
     """
     correct = torch.zeros((), dtype=torch.int64, device=device.torch_device)
     judged = torch.zeros((), dtype=torch.int64, device=device.torch_device)
@@ -50,6 +51,8 @@ def evaluate(
     def count(logits: Tensor, labels: Tensor) -> None:
         correct.add_((logits.argmax(dim=1) == labels).sum())
         judged.add_(len(labels))
+        if after_batch is not None:
+            after_batch()
 
     answer(
         network, batches, count, batch_size=batch_size, resolution=resolution, mode=mode, device=device,

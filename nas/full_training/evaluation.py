@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from proxies.accuracy import GIB, load_splits
+from proxies.proxy_data import GIB, load_splits
 from proxies.classification import Classification, classify
 from proxies.data.batches import Batches, make_batches
 from proxies.data.images import LabelledImages

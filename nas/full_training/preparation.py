@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from proxies.accuracy import GIB, ProxyData, load_splits, make_proxy_data
+from proxies.proxy_data import GIB, ProxyData, load_splits, make_proxy_data
 from proxies.activation_checkpointing import checkpoint_activations
 from proxies.complexity import count_params
 from proxies.data.batches import Batches

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,19 +12,20 @@ import torch
 from search_spaces.messages import first_line
 
 
-def write_checkpoint(state: Mapping[str, object], path: Path) -> None:
+def write_checkpoint(state: Mapping[str, object], path: Path, *, writer: str = "") -> None:
     """Write a state so that a reader, or a crash, finds the old one or the new one, never a part.
 
     Args:
         state: Tensors and plain values.
-        path: Its folder is made; one process at a time may write there.
+        path: Its folder is made, but none above it.
+        writer: Where several processes may write there at a time, what names this one.
 
     Raises:
         OSError: If the disk is full or the folder cannot be written; the old state stays.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(exist_ok=True)
     # One writer, one name: what a killed one left is written over, not kept for ever.
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.{writer}.tmp" if writer else f".{path.name}.tmp")
     try:
         with temporary.open("wb") as file:
             _save(dict(state), file)
@@ -57,6 +59,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         ValueError: In one line, if the file is missing or damaged, or holds more than tensors and plain values.
     """
     try:
+        with zipfile.ZipFile(path) as archive:  # PyTorch writes checksums, but does not read them
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ValueError(f"no checkpoint there: {path}") from None

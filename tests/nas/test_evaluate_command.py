@@ -25,7 +25,7 @@ from nas.full_training.record import read_record
 from nas.full_training.run import train
 from nas.full_training.trained_network import Layers, read_foreign
 from nas.reference import find_network
-from proxies.accuracy import load_splits
+from proxies.proxy_data import load_splits
 from proxies.data.encoded import EncodedImages
 from proxies.data.images import PixelImages
 from proxies.device import find_device

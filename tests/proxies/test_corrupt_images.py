@@ -11,7 +11,7 @@ from data_sets import write_hugging_face
 from PIL import Image
 from torch import nn
 
-from proxies.accuracy import load_splits
+from proxies.proxy_data import load_splits
 from proxies.data.batches import Batches, Normalisation, make_batches
 from proxies.data.encoded import EncodedImages
 from proxies.data.folders import read_folder, read_part

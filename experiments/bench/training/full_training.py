@@ -19,7 +19,7 @@ from rich.progress import track
 from rich.table import Table
 
 from nas.cli.console import table_console
-from proxies.accuracy import load_splits
+from proxies.proxy_data import load_splits
 from proxies.data.batches import Batch, Batches, make_batches, normalisation_of
 from proxies.data.images import PixelImages
 from proxies.data.passes import TrainingPass

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from proxies.accuracy import load_splits
+from proxies.proxy_data import load_splits
 from proxies.data.batches import make_batches, normalisation_of, num_steps
 from proxies.data.passes import TrainingPass
 from proxies.data.split import Splits
