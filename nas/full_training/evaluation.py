@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from proxies.proxy_data import GIB, load_splits
 from proxies.classification import Classification, classify
 from proxies.data.batches import Batches, make_batches
 from proxies.data.images import LabelledImages
@@ -15,6 +14,7 @@ from proxies.data.normalisation import Normalisation, normalisation_of
 from proxies.data.split import Splits
 from proxies.device import Device
 from proxies.execution import Dtype, ExecutionMode
+from proxies.proxy_data import GIB, load_splits
 from proxies.training.config import DataConfig
 
 from .trained_network import TrainedNetwork

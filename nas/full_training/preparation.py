@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from proxies.proxy_data import GIB, ProxyData, load_splits, make_proxy_data
 from proxies.activation_checkpointing import checkpoint_activations
 from proxies.complexity import count_params
 from proxies.data.batches import Batches
@@ -19,6 +18,7 @@ from proxies.device_lease import DeviceLease
 from proxies.execution import PLAIN, ExecutionMode, parse_mode
 from proxies.fastest_mode import find_fastest_mode
 from proxies.memory import predict_peak_memory
+from proxies.proxy_data import GIB, ProxyData, load_splits, make_proxy_data
 from proxies.training.config import Fidelity
 from proxies.training.distributed import Processes
 from proxies.training.loop import Training

@@ -11,7 +11,6 @@ from data_sets import write_hugging_face
 from PIL import Image
 from torch import nn
 
-from proxies.proxy_data import load_splits
 from proxies.data.batches import Batches, Normalisation, make_batches
 from proxies.data.encoded import EncodedImages
 from proxies.data.folders import read_folder, read_part
@@ -22,6 +21,7 @@ from proxies.data.split import split_images
 from proxies.device import find_device
 from proxies.evaluation import evaluate
 from proxies.execution import PLAIN
+from proxies.proxy_data import load_splits
 from proxies.training.config import DataConfig
 
 NUM_IMAGES = 12

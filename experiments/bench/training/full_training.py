@@ -19,7 +19,6 @@ from rich.progress import track
 from rich.table import Table
 
 from nas.cli.console import table_console
-from proxies.proxy_data import load_splits
 from proxies.data.batches import Batch, Batches, make_batches, normalisation_of
 from proxies.data.images import PixelImages
 from proxies.data.passes import TrainingPass
@@ -28,6 +27,7 @@ from proxies.device import Device, find_device
 from proxies.device_lease import DeviceLease
 from proxies.execution import ExecutionMode
 from proxies.fastest_mode import find_fastest_mode
+from proxies.proxy_data import load_splits
 from proxies.training.config import DataConfig, TrainConfig
 from proxies.training.loop import Training
 from proxies.training.progressive import ProgressiveStage, TrainingPlan

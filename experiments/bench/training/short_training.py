@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from proxies.proxy_data import load_splits
 from proxies.data.batches import make_batches, normalisation_of, num_steps
 from proxies.data.passes import TrainingPass
 from proxies.data.split import Splits
@@ -21,6 +20,7 @@ from proxies.device import Device, find_device
 from proxies.device_lease import DeviceLease
 from proxies.execution import ExecutionMode
 from proxies.fastest_mode import find_fastest_mode
+from proxies.proxy_data import load_splits
 from proxies.training.config import DataConfig, TrainConfig
 from proxies.training_step import make_training_step
 from search_spaces.architecture import Architecture, parse
