@@ -1,15 +1,15 @@
-"""A run directory: its paths, its lock, and writes that are whole or not there."""
+"""A run directory: its paths, and writes that are whole or not there."""
 
-import json
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
+if TYPE_CHECKING:
+    from .run_lock import RunLock
 
 
 class RunDirectoryError(ValueError):
@@ -99,8 +99,11 @@ class RunDirectory:
         with self.errors_file.open("a", encoding="utf-8") as file:
             file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {task}: {reason}\n{traceback}\n")
 
-    def locked(self) -> AbstractContextManager[None]:
-        """Hold the directory's lock, see `locked`."""
+    def locked(self) -> "AbstractContextManager[RunLock]":
+        """Hold the directory's lock, see `run_lock.locked`."""
+        # The lock is told of in this module's errors.
+        from .run_lock import locked
+
         return locked(self.path)
 
 
@@ -118,36 +121,14 @@ def make_folder(path: Path) -> None:
         raise RunDirectoryError(f"cannot write the run directory {path}: {error.strerror}") from None
 
 
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a directory's lock: one run at a time.
-
-    The operating system lets go of it when its holder dies, however it dies.
-
-    Raises:
-        RunDirectoryError: If another process holds it, with its pid and host.
-    """
-    lock = FileLock(path / ".lock")
-    holder_file = path / ".lock-holder.json"
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise RunDirectoryError(f"{path} is in use by {_read_holder(holder_file)}") from None
-    try:
-        write_whole(holder_file, json.dumps(_holder()))
-        yield
-    finally:
-        holder_file.unlink(missing_ok=True)
-        lock.release()
-
-
 def write_whole(path: Path, text: str) -> None:
     """Write a file so that a reader, or a crash, sees the old content or the new, never a part.
 
     Raises:
         OSError: If the disk is full or the folder cannot be written; the old content stays.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Of containers on several hosts each process may be the first.
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
     try:
         with temporary.open("w", encoding="utf-8") as file:
             file.write(text)
@@ -156,15 +137,3 @@ def write_whole(path: Path, text: str) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _holder() -> dict[str, object]:
-    return {"pid": os.getpid(), "host": socket.gethostname(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
-
-
-def _read_holder(path: Path) -> str:
-    try:
-        holder = json.loads(path.read_text(encoding="utf-8"))
-        return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
-    except (OSError, ValueError, KeyError):
-        return "another process"

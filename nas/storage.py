@@ -1,23 +1,34 @@
-"""The study's storage: SQLite on a local disk, one writer."""
+"""The study's storage: SQLite, one writer.
 
+On file systems that hosts share SQLite needs locks on parts of files, which `run_lock` has tried, and no write-ahead
+log, whose index is memory that only one host sees.
+"""
+
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import optuna
+import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from pydantic import BaseModel
+from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from search_spaces.messages import first_line
 
 from .config import SearchConfig
+from .file_systems import file_system_of
 from .run_directory import RunDirectory, RunDirectoryError
+from .run_lock import RunLock
 from .trials import forget_preparation, read_fingerprint, write_fingerprint
 
 _STUDY_NAME = "search"
 # SQLite's own patience with a lock; Optuna's dashboard and our readers may hold one for a moment.
 _TIMEOUT_S = 60
+_WRITING = ("INSERT", "UPDATE", "DELETE")
 _DIRECTIONS = {
     "accuracy": StudyDirection.MAXIMIZE,
     "step_time": StudyDirection.MINIMIZE,
@@ -38,21 +49,48 @@ def load_study(directory: RunDirectory) -> optuna.Study:
         raise RunDirectoryError(f"cannot read {directory.study_file}: {first_line(cause)}") from None
 
 
-def open_study(directory: RunDirectory, config: SearchConfig) -> optuna.Study:
-    """Open the study to write it, or make it; the caller holds the directory's lock.
+def read_only_storage(directory: RunDirectory) -> RDBStorage:
+    """The study's storage for a program that is not ours: a write through it is an error, whatever asks for it.
+
+    Raises:
+        RunDirectoryError: If the study is damaged.
+    """
+    load_study(directory)
+    storage = _open(directory.study_file, to_read=True)
+    sqlalchemy.event.listen(storage.engine, "connect", _refuse_writes)
+    storage.engine.dispose()  # of the connection that it was opened with
+    return storage
+
+
+def open_study(directory: RunDirectory, config: SearchConfig, lock: RunLock | None = None) -> optuna.Study:
+    """Open the study to write it, or make it.
+
+    Args:
+        directory: Of the run; the caller holds its lock.
+        config: Of the search.
+        lock: Is asked before everything that is written: once another host has taken it over, `LostLockError` is
+            raised instead.
 
     Raises:
         RunDirectoryError: If its file is damaged, or the run was started with another question.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
+        _leave_write_ahead_log(directory.study_file)
+        storage = _open(directory.study_file, to_read=False)
+        if lock is not None:
+            _fence(storage.engine, lock)
+        if file_system_of(directory.path).is_shared:
+            # The default, unless SQLite was built otherwise; a server's disk is waited for, too.
+            sqlalchemy.event.listen(storage.engine, "connect", _wait_for_disks)
+            storage.engine.dispose()
         study = optuna.create_study(
             study_name=_STUDY_NAME,
-            storage=_open(directory.study_file, to_read=False),
+            storage=storage,
             directions=[_DIRECTIONS[name] for name in config.objectives] or [StudyDirection.MAXIMIZE],
             load_if_exists=True,
         )
-    except (SQLAlchemyError, AssertionError, RuntimeError) as error:
+    except (sqlite3.Error, SQLAlchemyError, AssertionError, RuntimeError) as error:
         raise RunDirectoryError(f"cannot use {directory.study_file}: {first_line(error)}") from None
     started_with = read_fingerprint(study)
     if started_with is None or not study.get_trials(deepcopy=False):
@@ -73,6 +111,47 @@ def _open(path: Path, *, to_read: bool) -> RDBStorage:
         skip_compatibility_check=to_read,
         skip_table_creation=to_read,
     )
+
+
+def _fence(engine: Engine, lock: RunLock) -> None:
+    """Let nothing be written once another host has the lock."""
+
+    def require_held(connection: object, cursor: object, statement: str, *rest: object) -> None:
+        if statement.lstrip().startswith(_WRITING):
+            lock.require_held()
+
+    sqlalchemy.event.listen(engine, "before_cursor_execute", require_held)
+
+
+def is_write_ahead(path: Path) -> bool:
+    """Whether a database keeps a write-ahead log, as two bytes of its header say."""
+    try:
+        with path.open("rb") as file:
+            return b"\x02" in file.read(20)[18:]
+    except FileNotFoundError:
+        return False
+
+
+def _leave_write_ahead_log(path: Path) -> None:
+    """Bring a database that somebody has given a write-ahead log back to a journal, which every file system can do.
+
+    Raises:
+        RunDirectoryError: If another process has it open, so that it cannot be done.
+    """
+    if not is_write_ahead(path):
+        return
+    with closing(sqlite3.connect(path, timeout=_TIMEOUT_S)) as connection:
+        (mode,) = connection.execute("PRAGMA journal_mode = DELETE").fetchone()
+    if mode != "delete":
+        raise RunDirectoryError(f"{path} has a write-ahead log and is open elsewhere: close what reads it")
+
+
+def _wait_for_disks(connection: sqlite3.Connection, record: object) -> None:
+    connection.execute("PRAGMA synchronous = FULL")
+
+
+def _refuse_writes(connection: sqlite3.Connection, _: object) -> None:
+    connection.execute("PRAGMA query_only = ON")
 
 
 def _require_same(started_with: dict[str, object], config: SearchConfig, path: Path) -> None:

@@ -11,10 +11,11 @@ from search_spaces.scaling import Coefficients, coefficient_grid
 from ..config import SearchConfig
 from ..dispatch import dispatch
 from ..evaluation_tasks import Evaluation
+from ..executors.choice import make_executor
 from ..executors.interface import RefusedError
 from ..interruption import stop_on_signals
 from ..run import Run
-from ..search import MakeExecutor, local_executor
+from ..search import MakeExecutor
 from ..storage import open_study
 from ..trials import read_fit_evaluations
 from .budget import Request
@@ -46,7 +47,7 @@ def fit_growth(
     plan: FitPlan,
     *,
     on_progress: OnProgress,
-    make_executor: MakeExecutor = local_executor,
+    make_executor: MakeExecutor = make_executor,
 ) -> tuple[Coefficients | None, Fit]:
     """Find the coefficients whose network has the best reward; done again on the same run it goes on.
 
@@ -102,8 +103,8 @@ def _train(
 ) -> tuple[dict[str, list[Evaluation]], list[str]]:
     """Evaluations by architecture, and why others have none."""
 
-    with run.directory.locked(), stop_on_signals() as stop_requested:
-        study = open_study(run.directory, run.config)
+    with run.directory.locked() as lock, stop_on_signals() as stop_requested:
+        study = open_study(run.directory, run.config, lock)
         loop = FitLoop(
             study,
             trainings,

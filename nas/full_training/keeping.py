@@ -14,6 +14,7 @@ from proxies.training_step import TrainingStep
 from search_spaces.network_settings import NetworkSettings
 from search_spaces.weights import write_tensors
 
+from ..run_lock import RunLock
 from .directory import TrainingDirectory
 from .record import TrainingRecord, dump_record, weights_metadata, write_curves, write_record
 
@@ -26,6 +27,8 @@ class Keeper:
     settings: NetworkSettings
     """What the network's logits depend on beside its weights."""
     processes: Processes
+    lock: RunLock | None = None
+    """Of the directory, held by the first process: once another host has it, nothing is written."""
 
     def keep(
         self, training: Training, record: TrainingRecord, progress: Mapping[str, object], *, is_judged: bool
@@ -41,9 +44,10 @@ class Keeper:
         Raises:
             NonFiniteLossError: If the weights are not finite: going on from there would lead nowhere.
             OSError: If it cannot be written; the last one stays.
+            LostLockError: If another host has the directory.
         """
         self.require_finite(training)
-        if not self.processes.is_first:
+        if not self._is_writer():
             return
         state = {
             "training": training.state(),
@@ -70,7 +74,7 @@ class Keeper:
         Raises:
             OSError: If they cannot be written; the last ones stay.
         """
-        if not self.processes.is_first:
+        if not self._is_writer():
             return
         averaged = None if step.ema is None else step.ema.module.state_dict()
         best = {"network": step.network.state_dict(), "ema": averaged, "epoch": epoch}
@@ -84,9 +88,14 @@ class Keeper:
         Raises:
             OSError: If it cannot be written; the last one stays.
         """
-        if self.processes.is_first:
+        if self._is_writer():
             write_record(record, self.directory.record_file)
             write_curves(record, self.directory.curves_file)
+
+    def _is_writer(self) -> bool:
+        if self.lock is not None:
+            self.lock.require_held()
+        return self.processes.is_first
 
     def require_finite(self, training: Training) -> None:
         """All processes agree on it, and so none writes a checkpoint before the others have read the last one.

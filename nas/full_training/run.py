@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from proxies.device import Device, find_device
@@ -14,7 +15,8 @@ from search_spaces.network_settings import NetworkSettings
 
 from ..environment import describe_environment
 from ..interruption import stop_on_signals
-from ..run_directory import RunDirectoryError, locked, make_folder, write_whole
+from ..run_directory import RunDirectoryError, make_folder, write_whole
+from ..run_lock import RunLock, locked
 from .config import TrainingConfig, read_training_config
 from .directory import TrainingDirectory
 from .observer import TrainingObserver
@@ -54,7 +56,8 @@ def train(config: TrainingConfig, observer: TrainingObserver | None = None) -> T
 
     Raises:
         RefusedTrainingError: In one line, if images, weights, schedule or device cannot be had.
-        RunDirectoryError: If the directory is in use, holds something else, or another training.
+        RunDirectoryError: If the directory is in use, holds something else, or another training; or if another host
+            took it over.
         StoppedTrainingError: If a signal asked for an end; the same call goes on.
         DivergedTrainingError: If the loss was not finite again and again.
         MemoryInfeasibleError: If memory does not suffice.
@@ -65,14 +68,21 @@ def train(config: TrainingConfig, observer: TrainingObserver | None = None) -> T
         device = find_device(device_of(processes, config.device))
     directory = TrainingDirectory(config.out)
     observer = observer if observer is not None and processes.is_first else TrainingObserver()
-    with reproducible(config, device), joined(processes, device), _held(config, directory, device, processes):
+    with (
+        reproducible(config, device),
+        joined(processes, device),
+        _held(config, directory, device, processes) as lock,
+    ):
         with _refusals():
             finished = _finished(directory)
         if finished is not None:
             observer.finished(finished)
             return finished
-        with stop_on_signals() as is_stopping, device.seeded(config.seed):
-            session = _begin(config, directory, observer, device=device, processes=processes, is_stopping=is_stopping)
+        with stop_on_signals() as stop_requested, device.seeded(config.seed):
+            session = _begin(
+                config, directory, observer, device=device, processes=processes,
+                is_stopping=partial(_is_stopping, lock, stop_requested), lock=lock,
+            )  # fmt: skip
             with DeviceLease(device.lease_name).shared():
                 record = session.run()
         observer.finished(record)
@@ -87,6 +97,7 @@ def _begin(
     device: Device,
     processes: Processes,
     is_stopping: Callable[[], bool],
+    lock: RunLock | None,
 ) -> Session:
     """A new training at its first step, or one that goes on, at its last checkpoint."""
     with _refusals():
@@ -107,7 +118,7 @@ def _begin(
         built = build_training(config, record, device=device, processes=processes, settings=settings)
     session = Session(
         config, directory, record, built, images, device=device, observer=observer, trackers=trackers,
-        is_stopping=is_stopping,
+        is_stopping=is_stopping, lock=lock,
     )  # fmt: skip
     if state is not None:
         session.take_up(state)
@@ -127,6 +138,13 @@ def _require_one_standing(steps_done: int, processes: Processes) -> None:
     """Processes of several machines must see one directory."""
     if processes.size > 1 and processes.object_from_first(steps_done) != steps_done:
         raise RunDirectoryError("processes see different checkpoints: --out must lie where all of them read and write")
+
+
+def _is_stopping(lock: RunLock | None, stop_requested: Callable[[], bool]) -> bool:
+    """Whether somebody asked to stop; asked after every step, it ends a training that may write nothing more."""
+    if lock is not None:
+        lock.require_held()
+    return stop_requested()
 
 
 @contextmanager
@@ -166,22 +184,24 @@ def _standing(
 
 
 @contextmanager
-def _held(config: TrainingConfig, directory: TrainingDirectory, device: Device, processes: Processes) -> Iterator[None]:
+def _held(
+    config: TrainingConfig, directory: TrainingDirectory, device: Device, processes: Processes
+) -> Iterator[RunLock | None]:
     """The first process makes the directory and holds its lock; the others wait until it does."""
     if not processes.is_first:
         processes.wait()
-        yield
+        yield None
         return
     if directory.path.is_dir():
         _require_same_training(config, directory)  # before anything is written into somebody's folder
     make_folder(directory.path)
-    with locked(directory.path):
+    with locked(directory.path) as lock:
         _require_same_training(config, directory)
         write_whole(directory.config_file, config.to_yaml())
         environment = describe_environment(str(device.identity()))
         write_whole(directory.environment_file, json.dumps(environment, indent=1) + "\n")
         processes.wait()
-        yield
+        yield lock
 
 
 def _require_same_training(config: TrainingConfig, directory: TrainingDirectory) -> None:

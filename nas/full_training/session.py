@@ -15,6 +15,7 @@ from proxies.micro_batches import MIN_IMAGES, most_micro_batches
 from proxies.training.loop import EpochDone, NonFiniteLossError
 from proxies.training.progressive import PlannedEpoch, ProgressiveStage, TrainingPlan
 
+from ..run_lock import RunLock
 from .config import JUDGE_STEPS, TrainingConfig
 from .directory import TrainingDirectory
 from .keeping import Keeper
@@ -60,6 +61,7 @@ class Session:
         observer: TrainingObserver,
         trackers: Trackers,
         is_stopping: Callable[[], bool],
+        lock: RunLock | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
@@ -68,7 +70,7 @@ class Session:
         self._images = images
         self._device = device
         self._processes = built.training.processes
-        self._keeper = Keeper(directory=directory, settings=built.settings, processes=self._processes)
+        self._keeper = Keeper(directory=directory, settings=built.settings, processes=self._processes, lock=lock)
         self._observer = observer
         self._trackers = trackers
         self._is_stopping = is_stopping

@@ -25,7 +25,8 @@ from nas.full_training.preparation import read_images
 from nas.full_training.record import EpochRecord, TrainingRecord, read_record
 from nas.full_training.run import RefusedTrainingError, plan, train
 from nas.full_training.session import DivergedTrainingError
-from nas.run_directory import RunDirectoryError, locked
+from nas.run_directory import RunDirectoryError
+from nas.run_lock import locked
 from proxies.device import find_device
 from proxies.infeasible import MemoryInfeasibleError
 from proxies.training.checkpoint import read_checkpoint
