@@ -150,6 +150,11 @@ class SearchConfig(BaseModel):
     )
     device: str = Field(default="auto", min_length=1, description="auto, cpu, cuda, cuda:N or mps.")
     max_retries: int = Field(default=2, ge=0, description="Further attempts for a candidate whose worker died.")
+    checkpoint_every_s: float = Field(
+        default=60.0,
+        ge=0,
+        description="Seconds between two checkpoints of a trial, from which its next attempt goes on; 0: none.",
+    )
     out: Path = Field(default=Path("runs/search"), strict=False, description="The run directory.")
 
     @field_validator("space", mode="before")

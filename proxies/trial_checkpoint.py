@@ -212,16 +212,6 @@ class TrialKeeper:
         return KeptTrial()
 
 
-def remove_trial_checkpoint(path: Path) -> None:
-    """Remove a checkpoint, and what anybody began to write of it.
-
-    Raises:
-        OSError: If it cannot be removed.
-    """
-    for part in (path, *_parts(path)):
-        part.unlink(missing_ok=True)
-
-
 def _parse(state: dict[str, Any]) -> KeptTrial:
     kept = KeptTrial(
         curve=tuple(EpochProgress(**{**epoch, "score": Score(**epoch["score"])}) for epoch in state["curve"]),
