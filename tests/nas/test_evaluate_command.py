@@ -25,10 +25,10 @@ from nas.full_training.record import read_record
 from nas.full_training.run import train
 from nas.full_training.trained_network import Layers, read_foreign
 from nas.reference import find_network
-from proxies.proxy_data import load_splits
 from proxies.data.encoded import EncodedImages
 from proxies.data.images import PixelImages
 from proxies.device import find_device
+from proxies.proxy_data import load_splits
 from proxies.training.config import DataConfig
 from search_spaces.architecture import parse
 from search_spaces.network import build
