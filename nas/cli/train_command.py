@@ -54,6 +54,9 @@ def train(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other key, e.g. train.clip_grad_norm=1.")
     ] = None,
+    take_over_lock: Annotated[
+        bool, typer.Option("--take-over", help="Of a directory whose run was on another host that is certainly gone.")
+    ] = False,
     show_plan: Annotated[bool, typer.Option("--plan", help="Print the schedule and end.")] = False,
     show_recipes: Annotated[bool, typer.Option("--list", help="Name the installed recipes and end.")] = False,
 ) -> None:
@@ -70,6 +73,10 @@ def train(
         if show_plan:
             _print_plan(config)
             return
+        if take_over_lock and _speaks():
+            from ..run_lock import take_over
+
+            take_over(config.out)
     _run(config)
 
 

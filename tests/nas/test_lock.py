@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -10,15 +11,18 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import fake_search
 import pytest
 
 import nas.run_lock
+from nas.cli import main
 from nas.file_systems import FileSystem
 from nas.run_directory import RunDirectory, RunDirectoryError
 from nas.run_lock import LEASE_S, Holder, LostLockError, RunLock, holder_file, lock_file, locked, read_holder, take_over
 from nas.storage import load_study, open_study
+from nas.study import Ending
 from nas.trials import State, read_records
 
 ELSEWHERE = Holder(host="node7", pid=4242, since="2026-01-01T00:00:00+00:00", kernel="another boot", token="theirs")
@@ -249,6 +253,39 @@ def test_a_file_system_without_locks_is_refused(tmp_path: Path, monkeypatch: pyt
 def test_a_file_system_that_gives_one_lock_to_two_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fcntl.flock", lambda *args: None)
     refused(tmp_path, "one lock is given to two at once")
+
+
+@pytest.mark.parametrize("command", ["search", "train"])
+def test_the_command_line_takes_over_when_told_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    def run(config: Any, *rest: object, **named: object) -> tuple[None, Ending]:
+        with locked(config.out, sleep=pytest.fail):
+            return None, Ending.COMPLETE
+
+    monkeypatch.setattr("nas.search.run_search", run)
+    monkeypatch.setattr("nas.full_training.run.train", run)
+    what = ["quickstart"] if command == "search" else ["efficientnetv2-b0", "--data", "digits"]
+    arguments = ["nas", command, *what, "--out", str(tmp_path)]
+    hold(tmp_path)
+    assert nas_exit(monkeypatch, arguments) == 2
+    assert "nas: " in (said := capsys.readouterr().err)
+    assert re.search(r"another host; its lease lapses in \d+ s", said)
+    assert nas_exit(monkeypatch, [*arguments, "--take-over"]) == 0
+    process = another_process(tmp_path)
+    try:
+        assert nas_exit(monkeypatch, [*arguments, "--take-over"]) == 2
+        assert f"process {process.pid}" in capsys.readouterr().err
+    finally:
+        process.kill()
+        process.wait()
+
+
+def nas_exit(monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> int:
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
 
 
 def until(condition: Callable[[], bool], seconds: float = 60) -> None:
