@@ -8,7 +8,7 @@ from proxies.step_time import StepTime
 from proxies.step_time_table import StepTimeTable
 
 from .config import SearchConfig
-from .executors.interface import Evaluate
+from .executors.interface import Demand, Evaluate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +36,8 @@ class Inspection:
     """Hardware and software of the device that trains, as one text."""
     target: DeviceIdentity
     """The device that is timed, with the threads of a timed step."""
+    canary_s: float | None = None
+    """Seconds of a step of the canary, as an execution mode that works everywhere has it; None: not timed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +106,11 @@ class Evaluation:
 class Inspect:
     """Look at the images and the machine; the result is an `Inspection`."""
 
+    place: str | None = None
+    """The machine; None: any whose step time counts."""
+    with_canary: bool = False
+    """Whether its canary is timed."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepare:
@@ -169,6 +176,18 @@ class Retrain:
 
 
 Work = Inspect | Prepare | Calibrate | Judge | Measure | Retrain
+
+
+def demand_of(work: object) -> Demand:
+    """What a task asks of the machine it runs on."""
+    match work:
+        case Inspect(place=place):
+            return Demand(place=place, on_target=place is None)
+        case Prepare() | Calibrate() | Measure():
+            return Demand(on_target=True, alone=True)
+        case Judge(measure=True):
+            return Demand(on_target=True)
+    return Demand()
 
 
 def make_evaluator(config: SearchConfig, worker: int) -> Evaluate:

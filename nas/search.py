@@ -15,23 +15,31 @@ from proxies.step_time_table import StepTimeTable
 from search_spaces.messages import first_line
 
 from .config import SearchConfig
-from .dispatch import Task, dispatch
+from .dispatch import Source, Task, dispatch
 from .environment import describe_environment
-from .evaluation_tasks import Inspect, Inspection, Preparation, Prepare, Work, make_evaluator
+from .evaluation_tasks import Inspect, Inspection, Preparation, Work
+from .executors.choice import make_executor
 from .executors.interface import Died, Done, Event, Executor, Infeasible, Interrupted, Progress, Refused, RefusedError
-from .executors.local import LocalExecutor
 from .finalists import FinalistLoop, by_belief, planned_replicates, planned_timings
 from .interruption import stop_on_signals
 from .leaderboard import leaderboard
 from .observer import Observer
-from .pricing import is_of, make_cost_model, read_tables, require_tables, with_reference_of
+from .pricing import make_cost_model, preparation_work, read_tables, require_tables, with_reference_of
 from .recovery import recover
 from .run import Run, read_run
 from .run_directory import RunDirectory, RunDirectoryError, write_whole
 from .search_problem import require_reachable_sizes
 from .storage import open_study
 from .study import CALIBRATION, Ending, StudyLoop
-from .trials import read_earlier, read_preparation, read_tables_of, write_preparation, write_tables
+from .survey import Survey, require_one_kind, require_same_images
+from .trials import (
+    read_earlier,
+    read_preparation,
+    read_tables_of,
+    write_machines,
+    write_preparation,
+    write_tables,
+)
 from .views import trials_frame, write_views
 from .warm_start import earlier_runs, keep_earlier_results, read_earlier_results
 
@@ -64,13 +72,8 @@ def search(config: SearchConfig, *, observer: Observer | None = None) -> "pandas
     return trials_frame(run.records, run.reward(), run.measurements)
 
 
-def local_executor(config: SearchConfig) -> Executor:
-    """Processes on this machine."""
-    return LocalExecutor(partial(make_evaluator, config), workers=config.workers or 1)
-
-
 def run_search(
-    config: SearchConfig, *, observer: Observer, make_executor: MakeExecutor = local_executor
+    config: SearchConfig, *, observer: Observer, make_executor: MakeExecutor = make_executor
 ) -> tuple[Run, Ending]:
     """As `search`, with the executor injected; returns the run read back, and why it ended.
 
@@ -147,6 +150,7 @@ class _Session:
         """Look at the images; find mode and reference, unless an earlier start has."""
         self.observer.preparing("reading the images")
         inspection = self._one(Inspect(), Inspection)
+        self._survey(inspection)
         require_reachable_sizes(self.config, inspection.data)
         environment = describe_environment(inspection.device)
         write_whole(self.directory.environment_file, json.dumps(environment, indent=2))
@@ -156,14 +160,26 @@ class _Session:
             return known
         self.observer.preparing("measuring this machine")
         tables = read_tables(self.config, inspection)
-        own = tables[0] if len(tables) == 1 and is_of(tables[0], inspection.target) else None
-        work = Prepare(inspection=inspection, table=own, is_target_here=own is not None or not tables)
-        preparation = self._one(work, Preparation)
+        preparation = self._one(preparation_work(inspection, tables), Preparation)
         if tables:
             preparation = with_reference_of(self.config, preparation, tables)
             write_tables(self.study, tables)
         write_preparation(self.study, preparation)
         return preparation
+
+    def _survey(self, inspection: Inspection) -> None:
+        """Look at every machine of a cluster."""
+        places = self.executor.places
+        if len(places) < 2:
+            return
+        self.observer.preparing(f"looking at {len(places)} machines")
+        survey = Survey(places, max_retries=self.config.max_retries, log_death=self._log_death)
+        if not self._dispatch(survey):
+            raise InterruptedSearchError
+        require_same_images(survey.found, inspection.data)
+        if self.config.cluster.target is None:
+            require_one_kind(survey.machines)
+        write_machines(self.study, survey.machines)
 
     def _keep_table(self, preparation: Preparation, table: StepTimeTable) -> CostModel:
         write_tables(self.study, [table])
@@ -183,9 +199,10 @@ class _Session:
                 "step times would not compare (take another --out)"
             )
 
-    def _log_death(self, number: int, death: Died) -> None:
-        task = "calibration" if number == CALIBRATION else f"trial {number}"
-        self.directory.log_error(task, death.reason, death.traceback)
+    def _log_death(self, task: int | str, death: Died) -> None:
+        """Note the death of a trial's worker, or of another task's that has a name."""
+        name = "calibration" if task == CALIBRATION else f"trial {task}" if isinstance(task, int) else task
+        self.directory.log_error(name, death.reason, death.traceback)
 
     def _judge_finalists(self, preparation: Preparation) -> bool:
         run = read_run(self.directory.path)
@@ -210,7 +227,7 @@ class _Session:
             raise TypeError(f"{kind.__name__} was expected, got {type(task.result).__name__}")
         return task.result
 
-    def _dispatch(self, source: "StudyLoop | FinalistLoop | _OneTask") -> bool:
+    def _dispatch(self, source: Source) -> bool:
         return dispatch(source, self.executor, stop_requested=self.stop_requested, on_drain=self.observer.draining)
 
 

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from proxies.canary import CANARY_NETWORKS, canary_setting
 from proxies.device import Device
 from proxies.device_identity import DeviceIdentity
-from proxies.execution import ExecutionMode, parse_mode
+from proxies.execution import PLAIN, ExecutionMode, parse_mode
 from proxies.memory_measurement import measure_peak_memory
 from proxies.step_time import StepTime, StepTimeSetting
 from proxies.step_time_calibration import calibrate
@@ -58,6 +59,20 @@ class TargetTiming:
             )
         except ValueError as error:
             raise RefusedError(str(error)) from error
+
+    def canary_s(self) -> float:
+        """Seconds of a step of the canary in plain float32, which every machine can do: a short look, to compare them.
+
+        Raises:
+            InfeasibleError: If memory does not suffice.
+        """
+        return measure_step_time(
+            CANARY_NETWORKS[0],
+            setting=canary_setting(self.device, self.threads),
+            train=self.config.train,
+            mode=PLAIN,
+            device=self.device,
+        ).reference_s
 
     def calibrate(self, preparation: Preparation, report: Report) -> StepTimeTable:
         """Time the blocks of the space.

@@ -20,6 +20,7 @@ from proxies.step_time_table import StepTimeTable, dump_table, load_table
 from search_spaces.space import SearchSpace
 
 from .evaluation_tasks import AccuracyRecord, Evaluation, Measurement, Preparation
+from .survey import Machine
 
 # Keys of user attributes of a trial.
 _CANDIDATE = "candidate"
@@ -35,6 +36,7 @@ _MEASUREMENT = "measurement"
 _TABLES = "step_time_tables"
 _EARLIER = "earlier_results"
 _FIT = "fit"
+_MACHINES = "machines"
 
 DRIVER_DIED = "the driver died while it ran"
 
@@ -131,6 +133,7 @@ _PREPARATIONS: TypeAdapter[Preparation] = TypeAdapter(Preparation)
 _ACCURACIES: TypeAdapter[AccuracyRecord] = TypeAdapter(AccuracyRecord)
 _MEASUREMENTS: TypeAdapter[Measurement] = TypeAdapter(Measurement)
 _EVALUATIONS: TypeAdapter[Evaluation] = TypeAdapter(Evaluation)
+_MACHINE_LISTS: TypeAdapter[list[Machine]] = TypeAdapter(list[Machine])
 _EARLIER_RESULTS: TypeAdapter[list[EarlierResults]] = TypeAdapter(list[EarlierResults])
 
 
@@ -226,6 +229,16 @@ def write_tables(study: optuna.Study, tables: Sequence[StepTimeTable]) -> None:
 def read_tables_of(study: optuna.Study) -> list[StepTimeTable]:
     """The run's step-time tables; none before they are calibrated, and where S is not predicted."""
     return [load_table(text, "the study") for text in study.user_attrs.get(_TABLES) or ()]
+
+
+def write_machines(study: optuna.Study, machines: Sequence[Machine]) -> None:
+    """Record the machines of the cluster as this start of the search found them."""
+    study.set_user_attr(_MACHINES, _MACHINE_LISTS.dump_python(list(machines), mode="json"))
+
+
+def read_machines(study: optuna.Study) -> list[Machine]:
+    """The machines of the cluster at the last start; none where one machine does everything."""
+    return _MACHINE_LISTS.validate_python(study.user_attrs.get(_MACHINES) or [])
 
 
 def write_earlier(study: optuna.Study, results: Sequence[EarlierResults]) -> None:

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 # Flags that override a key of the recipe, by the parameter's name.
 _KEYS = {
     "space": "space", "data": "data.source", "trials": "trials", "sampler": "sampler", "executor": "executor",
-    "workers": "workers", "device": "device", "seed": "seed", "timeout": "timeout_s", "w": "w", "v": "v",
-    "warm_start": "warm_start", "out": "out",
+    "workers": "workers", "ray_address": "cluster.address", "cpus_per_trial": "cluster.cpus_per_trial",
+    "gpus_per_trial": "cluster.gpus_per_trial", "device": "device", "seed": "seed", "timeout": "timeout_s",
+    "w": "w", "v": "v", "warm_start": "warm_start", "out": "out",
 }  # fmt: skip
 
 
@@ -34,8 +35,19 @@ def search(
     sampler: Annotated[
         str | None, typer.Option(help="known-cost, tpe, gp, nsga2, evolution, reinforce or random.")
     ] = None,
-    executor: Annotated[str | None, typer.Option(help="local: processes on this machine.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Candidates trained at once.")] = None,
+    executor: Annotated[
+        str | None, typer.Option(help="local: processes on this machine; ray: on a cluster, see docs/cluster.md.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Candidates trained at once; on a cluster, as many as fit.")
+    ] = None,
+    ray_address: Annotated[
+        str | None, typer.Option(help="Of the Ray cluster; auto: the one this machine belongs to.")
+    ] = None,
+    gpus_per_trial: Annotated[
+        float | None, typer.Option(help="On a Ray cluster; a part of one lets trials share it.")
+    ] = None,
+    cpus_per_trial: Annotated[int | None, typer.Option(help="On a Ray cluster; CPUs and threads of a trial.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of proposals and trainings.")] = None,
     timeout: Annotated[float | None, typer.Option(help="Propose nothing more after this many seconds.")] = None,
@@ -48,6 +60,9 @@ def search(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other key, e.g. train.lr=0.01.")
     ] = None,
+    take_over_lock: Annotated[
+        bool, typer.Option("--take-over", help="Of a directory whose run was on another host that is certainly gone.")
+    ] = False,
     show_recipes: Annotated[bool, typer.Option("--list", help="Name the installed recipes and end.")] = False,
 ) -> None:
     """Search a space for the architecture with the best reward on your images.
@@ -60,6 +75,10 @@ def search(
     given = {name: value for name, value in locals().items() if name in _KEYS and value is not None}
     with usage_errors():
         config = _read(recipe, {_KEYS[name]: value for name, value in given.items()}, settings or [])
+        if take_over_lock:
+            from ..run_lock import take_over
+
+            take_over(config.out)
     _run(config)
 
 

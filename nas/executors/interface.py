@@ -36,6 +36,7 @@ class Evaluate(Protocol):
 
     def interrupt(self) -> None:
         """Ask the task that runs to keep what it can and end soon; a signal handler calls it, so it only takes note."""
+        return
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,18 @@ class Interrupted:
 
 
 Event = Started | Progress | Done | Infeasible | Refused | Died | Interrupted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """What a task asks of the machine it runs on; one machine alone meets every demand."""
+
+    place: str | None = None
+    """One of `Executor.places`; None: any."""
+    on_target: bool = False
+    """Whether the machine must be one of those whose step time counts."""
+    alone: bool = False
+    """Whether nothing else may run on the device meanwhile."""
 
 
 class Executor(Protocol):

@@ -1,0 +1,326 @@
+"""Worker processes on the machines of a Ray cluster: Ray finds each a place, and the local executor runs it there."""
+
+import contextlib
+import logging
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import floor
+
+import ray
+from ray.exceptions import ActorDiedError, ActorUnschedulableError, RayActorError, RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from search_spaces.messages import first_line
+
+from ..config import ClusterConfig
+from .interface import Demand, Died, Event, Interrupted, Progress, Refused, RefusedError, Started
+from .local import Factory, LocalExecutor
+
+_PATIENCE_S = 10.0
+"""How long a seat waits for news before it answers that there are none."""
+_GRACE_S = 20.0
+"""How long after a seat's death its machine may turn out to be dead, too."""
+_WAITING_S = 10.0
+"""How long a task may wait for its place before somebody is told."""
+_LOOK_S = 1.0
+_A_BIT = 0.001
+"""Of the resource that marks a kind of machine: enough to be on one, little enough for a thousand tasks."""
+
+
+class RayExecutor:
+    """Evaluates on a cluster; each task has a seat there, an actor that holds the trial's CPUs and GPU.
+
+    A seat runs one worker process by the local executor, so that a worker's death is told with the same reason as on
+    one machine, and a CUDA context that went bad dies with that process alone. A machine that is lost interrupts its
+    tasks. When the driver dies, Ray ends its seats, and they their workers.
+    """
+
+    def __init__(
+        self,
+        factory: Factory,
+        *,
+        cluster: ClusterConfig,
+        demand_of: Callable[[object], Demand],
+        workers: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """
+        Args:
+            factory: Makes a worker's evaluation; its module must be installed on every machine.
+            cluster: Which one, and what a trial needs of it.
+            demand_of: What a task needs beyond that.
+            workers: Tasks at once; by default as many as fit, whatever that is at the moment.
+            clock: Monotonic seconds.
+
+        Raises:
+            RefusedError: If there is no such cluster.
+        """
+        self._factory, self._cluster, self._demand_of, self._workers = factory, cluster, demand_of, workers
+        self._clock = clock
+        self._is_ours = _connect(cluster.address)
+        self._names: dict[str, str] = {}
+        self._nodes: tuple[_Node, ...] = ()
+        self._looked = -_LOOK_S
+        self._seats: list[_Seat] = []
+        self._dead: list[_DeadSeat] = []
+        self._num_seats = 0
+
+    @property
+    def capacity(self) -> int:
+        if self._workers is not None:
+            return self._workers
+        return max(1, sum(node.fits(self._trial) for node in self._alive()))
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        return tuple(node.name for node in self._alive() if node.fits(self._trial))
+
+    def submit(self, task: int, work: object) -> None:
+        if sum(seat.task is not None for seat in self._seats) >= self.capacity:
+            raise RuntimeError(f"all {self.capacity} workers are busy, task {task} must wait")
+        demand = self._demand_of(work)
+        idle = (seat for seat in self._seats if seat.task is None and seat.demand == demand)
+        seat = next(idle, None) or self._new_seat(demand)
+        seat.begin(task, work, self._clock())
+
+    def events(self, timeout_s: float) -> list[Event]:
+        pending = {seat.pending: seat for seat in self._seats if seat.pending is not None}
+        if not pending:
+            time.sleep(timeout_s if self._dead else 0)
+        ready, _ = ray.wait(list(pending), num_returns=1, timeout=timeout_s) if pending else ([], [])
+        if ready:
+            ready, _ = ray.wait(list(pending), num_returns=len(pending), timeout=0)
+        events = [event for reference in ready for event in self._receive(pending[reference], reference)]
+        return [*events, *self._verdicts_on_the_dead(), *self._waiting()]
+
+    def interrupt(self, task: int) -> None:
+        for seat in self._seats:
+            if seat.task == task:
+                seat.actor.interrupt.remote(task)
+
+    def stop(self, task: int) -> None:
+        self._dead = [dead for dead in self._dead if dead.task != task]
+        for seat in [seat for seat in self._seats if seat.task == task]:
+            self._end(seat)
+
+    def close(self) -> None:
+        for seat in list(self._seats):
+            self._end(seat)
+        if self._is_ours:
+            ray.shutdown()
+
+    @property
+    def _trial(self) -> dict[str, float]:
+        """Resources that a trial holds."""
+        gpus = self._cluster.gpus_per_trial
+        if gpus is None:
+            gpus = 1.0 if any("GPU" in node.resources for node in self._alive()) else 0.0
+        return {"CPU": float(self._cluster.cpus_per_trial)} | ({"GPU": gpus} if gpus else {})
+
+    def _alive(self) -> tuple["_Node", ...]:
+        if self._clock() - self._looked >= _LOOK_S:
+            self._nodes, self._looked = self._look(), self._clock()
+        return self._nodes
+
+    def _look(self) -> tuple["_Node", ...]:
+        """The machines that live now; a name once given stays, another machine of the same name gets Ray's number."""
+        alive = sorted((node for node in ray.nodes() if node["Alive"]), key=lambda node: str(node["NodeID"]))
+        for node in alive:
+            if node["NodeID"] not in self._names:
+                host = node["NodeManagerHostname"]
+                is_known = host in self._names.values()
+                self._names[node["NodeID"]] = f"{host}-{node['NodeID'][:8]}" if is_known else host
+        nodes = [_Node(node["NodeID"], self._names[node["NodeID"]], dict(node["Resources"])) for node in alive]
+        return tuple(sorted(nodes, key=lambda node: node.name))
+
+    def _new_seat(self, demand: Demand) -> "_Seat":
+        """A seat for a demand; idle ones of other demands give their resources up where they are needed."""
+        idle = [seat for seat in self._seats if seat.task is None]
+        for seat in idle if demand.alone else idle[: max(0, len(self._seats) - self.capacity + 1)]:
+            self._end(seat)
+        resources, node = self._resources(demand)
+        actor = _SeatActor.options(  # type: ignore[attr-defined]
+            num_cpus=resources.pop("CPU"),
+            num_gpus=resources.pop("GPU", 0),
+            resources=resources,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False) if node else "DEFAULT",
+            # One call waits for events while another interrupts. What died is made again by the search, not by Ray.
+            max_concurrency=2,
+            max_restarts=0,
+            max_task_retries=0,
+        ).remote(self._factory, self._num_seats, self._names)
+        self._num_seats += 1
+        self._seats.append(_Seat(actor, demand))
+        return self._seats[-1]
+
+    def _resources(self, demand: Demand) -> tuple[dict[str, float], "_Node | None"]:
+        """What Ray must set aside for a task, and the machine where only one will do."""
+        resources, target = dict(self._trial), self._cluster.target
+        if demand.on_target and target is not None:
+            resources[target] = _A_BIT
+        node = next((node for node in self._alive() if node.name == demand.place), None)
+        if demand.alone and "GPU" in resources:
+            resources["GPU"] = 1.0
+        elif demand.alone:
+            # The device is the CPU: all of one machine.
+            node = node or next((node for node in self._alive() if node.fits(resources)), None)
+            resources["CPU"] = node.resources["CPU"] if node else resources["CPU"]
+        return resources, node
+
+    def _receive(self, seat: "_Seat", news: "ray.ObjectRef[list[Event]]") -> list[Event]:
+        """News of a seat; its death is some."""
+        try:
+            events = ray.get(news)
+        except RayError as error:
+            return self._lost(seat, error)
+        seat.hear(events)
+        if seat.task is None and seat.demand.alone:
+            self._end(seat)
+        return events
+
+    def _lost(self, seat: "_Seat", error: RayError) -> list[Event]:
+        """A seat that is there no more; whether with its machine shows itself a moment later."""
+        task = seat.task
+        self._end(seat)
+        if task is None:
+            return []
+        if isinstance(error, ActorUnschedulableError):
+            return [Interrupted(task, lost_node=True)]
+        if not isinstance(error, RayActorError) or _is_stillborn(error):
+            return [Refused(task, f"no worker can be made on the cluster: {_cause(error)}")]
+        self._dead.append(_DeadSeat(task, seat.where, _cause(error), self._clock() + _GRACE_S))
+        return []
+
+    def _verdicts_on_the_dead(self) -> Iterator[Event]:
+        alive = {node.name for node in self._alive()} if self._dead else set()
+        for dead in list(self._dead):
+            if dead.where is not None and dead.where not in alive:
+                self._dead.remove(dead)
+                yield Interrupted(dead.task, lost_node=True)
+            elif self._clock() >= dead.until:
+                self._dead.remove(dead)
+                yield Died(dead.task, dead.reason)
+
+    def _waiting(self) -> Iterator[Event]:
+        now = self._clock()
+        for seat in self._seats:
+            if seat.task is not None and seat.where is None and now - seat.told >= _WAITING_S:
+                seat.told = now
+                needs = ", ".join(f"{amount:g} {name}" for name, amount in self._resources(seat.demand)[0].items())
+                yield Progress(seat.task, 0.0, f"waiting for a machine with {needs}")
+
+    def _end(self, seat: "_Seat") -> None:
+        self._seats.remove(seat)
+        ray.kill(seat.actor)
+
+
+@ray.remote
+class _SeatActor:
+    """Lives on a machine of the cluster, and holds a worker process there."""
+
+    def __init__(self, factory: Factory, index: int, names: dict[str, str]) -> None:
+        node = ray.get_runtime_context().get_node_id()
+        self._executor = LocalExecutor(factory, first_worker=index, where=names.get(node))
+
+    def begin(self, task: int, work: object) -> list[Event]:
+        self._executor.submit(task, work)
+        return self._executor.events(0)
+
+    def events(self, timeout_s: float) -> list[Event]:
+        return self._executor.events(timeout_s)
+
+    def interrupt(self, task: int) -> None:
+        self._executor.interrupt(task)
+
+
+@dataclass(slots=True, eq=False)
+class _Seat:
+    """The driver's end of a seat."""
+
+    actor: "ray.actor.ActorHandle"
+    demand: Demand
+    task: int | None = None
+    pending: "ray.ObjectRef[list[Event]] | None" = None
+    """The news to come."""
+    where: str | None = None
+    """Its machine; None before it has one."""
+    told: float = 0.0
+    """When somebody was told that it waits for one."""
+
+    def begin(self, task: int, work: object, now: float) -> None:
+        self.task, self.told = task, now
+        self.pending = self.actor.begin.remote(task, work)
+
+    def hear(self, events: list[Event]) -> None:
+        """Wait for more, unless the task has come to its end."""
+        for event in events:
+            if isinstance(event, Started):
+                self.where = event.where
+        if not events or isinstance(events[-1], Started | Progress):
+            self.pending = self.actor.events.remote(_PATIENCE_S)
+        else:
+            self.task = self.pending = None
+
+
+@dataclass(frozen=True, slots=True)
+class _DeadSeat:
+    task: int
+    where: str | None
+    reason: str
+    until: float
+    """When its machine is believed to live."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    id: str
+    name: str
+    resources: dict[str, float]
+
+    def fits(self, needs: dict[str, float]) -> int:
+        """How many times over it has what is needed."""
+        return floor(min(self.resources.get(name, 0.0) / amount for name, amount in needs.items()) + 1e-9)
+
+
+def _connect(address: str | None) -> bool:
+    """Join the cluster; returns whether it was us, so that we leave it, too."""
+    if ray.is_initialized():
+        return False
+    if address is not None and address.startswith("ray://"):
+        raise RefusedError(
+            "cluster.address must be that of a cluster this machine belongs to (submit the search as a job there: "
+            f"ray job submit), got {address}"
+        )
+    with _own_signal_handlers():
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise RefusedError(f"no Ray cluster at {address or 'this machine'}: {first_line(error)}") from error
+    return True
+
+
+@contextlib.contextmanager
+def _own_signal_handlers() -> Iterator[None]:
+    """Ray takes SIGTERM, which is a request to stop to us."""
+    try:
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        yield
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    except ValueError as error:
+        if "main thread" not in str(error):
+            raise
+
+
+def _is_stillborn(error: RayError) -> bool:
+    """Whether an actor could not even be made, as where our code is not installed."""
+    return isinstance(error, ActorDiedError) and "creation task" in str(error)
+
+
+def _cause(error: RayError) -> str:
+    """The line of Ray's many that says why."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    because = [line for line in lines if "because" in line or "due to" in line]
+    return (because or lines[-1:] or [type(error).__name__])[0]
