@@ -38,6 +38,15 @@ class TargetTable(BaseModel):
     foreign: bool = Field(default=False, description="Accept a table of another device or software than the one here.")
 
 
+class TargetMachines(BaseModel):
+    """Machines of a Ray cluster that the search is meant for."""
+
+    model_config = SETTINGS
+
+    resource: str = Field(min_length=1, description="Ray resource that marks them, such as accelerator_type:A100.")
+    weight: float = Field(default=1.0, gt=0, description="In the geometric mean over several kinds of machine.")
+
+
 class StepTimeConfig(StepTimeSetting):
     """The training whose step is timed, and how candidates come to their S."""
 
@@ -52,13 +61,32 @@ class StepTimeConfig(StepTimeSetting):
     tables: tuple[TargetTable, ...] = Field(
         default=(), strict=False, description="Tables calibrated before; several: S is their weighted geometric mean."
     )
+    targets: tuple[TargetMachines, ...] = Field(
+        default=(),
+        strict=False,
+        description="Machines of a Ray cluster whose step time counts, wherever candidates are trained; needed where "
+        "machines differ. Several kinds are calibrated each, and S is their weighted geometric mean.",
+    )
     inference: bool = Field(default=False, description="Time a step of inference of the finalists, too.")
 
     @model_validator(mode="after")
     def _tables_predict(self) -> Self:
         if self.tables and self.method != "predicted":
             raise ValueError(f"tables predict step times, so method must be predicted, got {self.method}")
+        if len(self.targets) > 1 and self.method != "predicted":
+            raise ValueError(f"of several targets step times are predicted, so method must be, got {self.method}")
+        if self.tables and self.targets:
+            raise ValueError("either tables or targets say whose step time counts, got both")
         return self
+
+    @field_validator("targets", mode="before")
+    @classmethod
+    def _named_alone(cls, value: object) -> object:
+        """A target may be given by its resource alone, and one may stand without a list."""
+        value = [value] if isinstance(value, str | Mapping) else value
+        if not isinstance(value, list | tuple):
+            return value
+        return [{"resource": target} if isinstance(target, str) else target for target in value]
 
 
 class ClusterConfig(BaseModel):
@@ -74,11 +102,6 @@ class ClusterConfig(BaseModel):
     cpus_per_trial: int = Field(default=1, ge=1, description="CPUs, and threads, of a trial.")
     gpus_per_trial: float | None = Field(
         default=None, ge=0, le=1, description="GPUs, or a part of one; by default 1 where the cluster has GPUs."
-    )
-    target: str | None = Field(
-        default=None,
-        description="Ray resource of the nodes whose step time counts, such as accelerator_type:A100; needed where "
-        "nodes differ.",
     )
 
 
@@ -197,6 +220,12 @@ class SearchConfig(BaseModel):
                 raise ValueError("the sampler known-cost needs accuracy among the objectives: all else is known")
             if "step_time" in self.objectives and self.step_time.method == "measured":
                 raise ValueError("the sampler known-cost needs known step times, got step_time.method measured")
+        return self
+
+    @model_validator(mode="after")
+    def _targets_are_of_a_cluster(self) -> Self:
+        if self.step_time.targets and self.executor != "ray":
+            raise ValueError(f"step_time.targets are machines of a Ray cluster, got executor {self.executor}")
         return self
 
     @model_validator(mode="after")

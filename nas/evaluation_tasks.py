@@ -108,6 +108,8 @@ class Inspect:
 
     place: str | None = None
     """The machine; None: any whose step time counts."""
+    target: str | None = None
+    """Ray resource of those machines; None: the configuration's first."""
     with_canary: bool = False
     """Whether its canary is timed."""
 
@@ -121,6 +123,8 @@ class Prepare:
     """Calibrated before on the device that is timed."""
     is_target_here: bool = True
     """Whether the device whose S counts is the one here."""
+    target: str | None = None
+    """As of `Inspect`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +132,8 @@ class Calibrate:
     """Time the blocks of the space, and some of its networks; the result is a `StepTimeTable`."""
 
     preparation: Preparation
+    target: str | None = None
+    """As of `Inspect`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,15 +184,21 @@ class Retrain:
 Work = Inspect | Prepare | Calibrate | Judge | Measure | Retrain
 
 
-def demand_of(work: object) -> Demand:
-    """What a task asks of the machine it runs on."""
+def demand_of(config: SearchConfig, work: object) -> Demand:
+    """What a task asks of the machine it runs on: what is timed is timed where step time counts."""
+    targets = config.step_time.targets
+    first = targets[0].resource if targets else None
     match work:
+        case Inspect(place=None, target=target):
+            return Demand(resource=target or first)
         case Inspect(place=place):
-            return Demand(place=place, on_target=place is None)
-        case Prepare() | Calibrate() | Measure():
-            return Demand(on_target=True, alone=True)
+            return Demand(place=place)
+        case Prepare(target=target) | Calibrate(target=target):
+            return Demand(resource=target or first, alone=True)
+        case Measure():
+            return Demand(resource=first, alone=True)
         case Judge(measure=True):
-            return Demand(on_target=True)
+            return Demand(resource=first)
     return Demand()
 
 

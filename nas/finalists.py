@@ -159,7 +159,7 @@ class FinalistLoop:
             case Refused(reason=reason):
                 raise RefusedError(reason)
             case Interrupted(task=task):
-                self._tasks.interrupted(task)
+                self._tasks.again(task)
             case Died(task=task, reason=reason):
                 self._log_death(self._tasks[task].number, event)
                 if self._tasks.died(task):

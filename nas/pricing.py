@@ -12,7 +12,7 @@ from proxies.step_time_table import StepTimeTable, read_table
 from proxies.workload import Workload
 
 from .config import SearchConfig
-from .evaluation_tasks import DataFacts, Inspection, Preparation
+from .evaluation_tasks import DataFacts, Inspection, Preparation, Prepare
 
 
 class TableError(ValueError):
@@ -74,6 +74,12 @@ def problem_of(measured: StepTime) -> str | None:
     return None if ratio is None else f"step time is not positive and finite: {ratio} × the reference's"
 
 
+def preparation_work(inspection: Inspection, tables: Sequence[StepTimeTable]) -> Prepare:
+    """What is to be found out once, before the first candidate, where these tables are there already."""
+    own = tables[0] if len(tables) == 1 and is_of(tables[0], inspection.target) else None
+    return Prepare(inspection=inspection, table=own, is_target_here=own is not None or not tables)
+
+
 def make_cost_model(
     config: SearchConfig, preparation: Preparation, tables: Sequence[StepTimeTable]
 ) -> CostModel | None:
@@ -101,7 +107,7 @@ def _step_times(config: SearchConfig, preparation: Preparation, tables: Sequence
 
 
 def _table_step_times(config: SearchConfig, tables: Sequence[StepTimeTable]) -> TableStepTimes:
-    weights = [target.weight for target in config.step_time.tables] or [1.0]
+    weights = [target.weight for target in config.step_time.tables or config.step_time.targets] or [1.0]
     return TableStepTimes(tables, weights, config.search_space().backbone)
 
 

@@ -32,6 +32,7 @@ from .search_problem import require_reachable_sizes
 from .storage import open_study
 from .study import CALIBRATION, Ending, StudyLoop
 from .survey import Survey, require_one_kind, require_same_images
+from .target_calibration import TargetCalibration
 from .trials import (
     read_earlier,
     read_preparation,
@@ -160,6 +161,8 @@ class _Session:
             return known
         self.observer.preparing("measuring this machine")
         tables = read_tables(self.config, inspection)
+        if len(self.config.step_time.targets) > 1:
+            tables = self._calibrate_targets()
         preparation = self._one(preparation_work(inspection, tables), Preparation)
         if tables:
             preparation = with_reference_of(self.config, preparation, tables)
@@ -174,12 +177,20 @@ class _Session:
             return
         self.observer.preparing(f"looking at {len(places)} machines")
         survey = Survey(places, max_retries=self.config.max_retries, log_death=self._log_death)
-        if not self._dispatch(survey):
-            raise InterruptedSearchError
+        self._all_of(survey)
         require_same_images(survey.found, inspection.data)
-        if self.config.cluster.target is None:
+        if not self.config.step_time.targets:
             require_one_kind(survey.machines)
         write_machines(self.study, survey.machines)
+
+    def _calibrate_targets(self) -> list[StepTimeTable]:
+        calibration = TargetCalibration(
+            self.config,
+            on_progress=lambda target, doing: self.observer.preparing(f"{target}: {doing}"),
+            log_death=self._log_death,
+        )
+        self._all_of(calibration)
+        return calibration.tables
 
     def _keep_table(self, preparation: Preparation, table: StepTimeTable) -> CostModel:
         write_tables(self.study, [table])
@@ -221,11 +232,15 @@ class _Session:
     def _one(self, work: Work, kind: type[Result]) -> Result:
         """Run a single task."""
         task = _OneTask(work, self.observer)
-        if not self._dispatch(task):
-            raise InterruptedSearchError
+        self._all_of(task)
         if not isinstance(task.result, kind):
             raise TypeError(f"{kind.__name__} was expected, got {type(task.result).__name__}")
         return task.result
+
+    def _all_of(self, source: Source) -> None:
+        """Come to the end of what prepares the search."""
+        if not self._dispatch(source):
+            raise InterruptedSearchError
 
     def _dispatch(self, source: Source) -> bool:
         return dispatch(source, self.executor, stop_requested=self.stop_requested, on_drain=self.observer.draining)

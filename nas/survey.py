@@ -59,7 +59,7 @@ class Survey:
             case Refused(reason=reason) | Infeasible(reason=reason):
                 raise RefusedError(f"on {place}: {reason}")
             case Interrupted(lost_node=False):
-                self._tasks.interrupted(event.task)
+                self._tasks.again(event.task)
             case Interrupted():
                 pass  # a machine that is lost takes no part
             case Died(reason=reason):
@@ -108,5 +108,5 @@ def require_one_kind(machines: Sequence[Machine]) -> None:
     if len(kinds) > 1:
         raise RefusedError(
             f"the machines of this cluster differ ({'; '.join(kinds)}): name a Ray resource of those whose step time "
-            "counts, such as --set cluster.target=accelerator_type:A100"
+            "counts, such as --set step_time.targets=accelerator_type:A100"
         )

@@ -1,6 +1,6 @@
 """Tasks that are planned beforehand: each is done once, again where it died, and given up after too many deaths."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Generic, TypeVar
 
 Plan = TypeVar("Plan")
@@ -22,6 +22,9 @@ class TaskQueue(Generic[Plan]):
 
     def __len__(self) -> int:
         return len(self._plans)
+
+    def __iter__(self) -> Iterator[Plan]:
+        return iter(self._plans)
 
     def __getitem__(self, task: int) -> Plan:
         return self._plans[task]
@@ -47,10 +50,10 @@ class TaskQueue(Generic[Plan]):
         if self._deaths[task] >= self._max_retries:
             return True
         self._deaths[task] += 1
-        self.interrupted(task)
+        self.again(task)
         return False
 
-    def interrupted(self, task: int) -> None:
-        """Line it up again: that it ended was not its fault."""
+    def again(self, task: int) -> None:
+        """Line it up again, as where it ended through no fault of its own."""
         self._fractions[task] = 0.0
         self._waiting.append(task)

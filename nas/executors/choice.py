@@ -27,4 +27,4 @@ def make_executor(config: SearchConfig) -> Executor:
     cluster = config.cluster
     if config.device == "cpu":
         cluster = cluster.model_copy(update={"gpus_per_trial": 0.0})
-    return RayExecutor(factory, cluster=cluster, demand_of=demand_of, workers=config.workers)
+    return RayExecutor(factory, cluster=cluster, demand_of=partial(demand_of, config), workers=config.workers)

@@ -108,8 +108,8 @@ class Demand:
 
     place: str | None = None
     """One of `Executor.places`; None: any."""
-    on_target: bool = False
-    """Whether the machine must be one of those whose step time counts."""
+    resource: str | None = None
+    """What marks the machines that will do; None: all."""
     alone: bool = False
     """Whether nothing else may run on the device meanwhile."""
 

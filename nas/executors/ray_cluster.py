@@ -157,9 +157,9 @@ class RayExecutor:
 
     def _resources(self, demand: Demand) -> tuple[dict[str, float], "_Node | None"]:
         """What Ray must set aside for a task, and the machine where only one will do."""
-        resources, target = dict(self._trial), self._cluster.target
-        if demand.on_target and target is not None:
-            resources[target] = _A_BIT
+        resources = dict(self._trial)
+        if demand.resource is not None:
+            resources[demand.resource] = _A_BIT
         node = next((node for node in self._alive() if node.name == demand.place), None)
         if demand.alone and "GPU" in resources:
             resources["GPU"] = 1.0

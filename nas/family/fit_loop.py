@@ -85,7 +85,7 @@ class FitLoop:
             case Refused(reason=reason):
                 raise RefusedError(reason)
             case Interrupted(task=task):
-                self._tasks.interrupted(task)
+                self._tasks.again(task)
             case Died(task=task, reason=reason):
                 self._log_death(task, event)
                 if self._tasks.died(task):
