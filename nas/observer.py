@@ -6,6 +6,7 @@ from proxies.step_time_table import StepTimeTable
 
 from .evaluation_tasks import Preparation
 from .leaderboard import Entry
+from .survey import Machine
 from .trials import EarlierResults, TrialRecord
 
 
@@ -14,6 +15,9 @@ class Observer:
 
     def preparing(self, doing: str) -> None:
         """The run is being prepared."""
+
+    def surveyed(self, machines: Sequence[Machine]) -> None:
+        """Every machine of the cluster was looked at."""
 
     def starting_from(self, results: Sequence[EarlierResults]) -> None:
         """What earlier runs found out is known; none if the search starts from nothing."""

@@ -16,10 +16,12 @@ from .leaderboard import Entry, leaderboard
 from .reward import Reward
 from .run_directory import RunDirectory, RunDirectoryError
 from .storage import load_study
+from .survey import Machine
 from .trials import (
     EarlierResults,
     TrialRecord,
     read_earlier,
+    read_machines,
     read_measurements,
     read_preparation,
     read_records,
@@ -43,6 +45,8 @@ class Run:
     """Reasons by trial number."""
     earlier: tuple[EarlierResults, ...]
     """What the search started from."""
+    machines: tuple[Machine, ...]
+    """Of the cluster; none where one machine does everything."""
     tables: tuple[StepTimeTable, ...]
     """That predict S; none where S is measured, or before they are calibrated."""
     environment: Mapping[str, Any]
@@ -86,6 +90,7 @@ def read_run(path: Path) -> Run:
         measurements={number: found for number, found in measurements.items() if not isinstance(found, str)},
         failed_measurements={number: found for number, found in measurements.items() if isinstance(found, str)},
         earlier=tuple(read_earlier(study)),
+        machines=tuple(read_machines(study)),
         tables=tuple(read_tables_of(study)),
         environment=read_environment(directory.environment_file),
         family=_read_family(directory.family_file),

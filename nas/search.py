@@ -182,6 +182,7 @@ class _Session:
         if not self.config.step_time.targets:
             require_one_kind(survey.machines)
         write_machines(self.study, survey.machines)
+        self.observer.surveyed(survey.machines)
 
     def _calibrate_targets(self) -> list[StepTimeTable]:
         calibration = TargetCalibration(

@@ -13,7 +13,8 @@ from ..config import SearchConfig
 from ..evaluation_tasks import Preparation
 from ..leaderboard import Entry
 from ..observer import Observer
-from ..quantities import duration
+from ..quantities import duration, milliseconds
+from ..survey import Machine
 from ..trials import EarlierResults, State, TrialRecord
 from .live_display import LiveDisplay
 from .tables import leaderboard_table
@@ -39,6 +40,11 @@ class SearchDisplay(LiveDisplay, Observer):
     def preparing(self, doing: str) -> None:
         self._progress.start()
         self._progress.update(self._whole, description=doing)
+
+    def surveyed(self, machines: Sequence[Machine]) -> None:
+        for machine in machines:
+            canary = f", canary {milliseconds(machine.canary_s)}" if machine.canary_s else ""
+            self._print(f"machine {machine.place}: {machine.device}{canary}")
 
     def starting_from(self, results: Sequence[EarlierResults]) -> None:
         for each in results:
@@ -106,7 +112,7 @@ class SearchDisplay(LiveDisplay, Observer):
             self._progress.update(self._whole, description=description, completed=done, total=total, note="")
 
     def draining(self, running: int) -> None:
-        self._print(f"stopping: {running} running candidate{'s' * (running != 1)} may finish within seconds")
+        self._print(f"stopping: {running} running task{'s' * (running != 1)} keep{'s' * (running == 1)} what is done")
 
     def ended(self, entries: Sequence[Entry], ending: str) -> None:
         self.close()

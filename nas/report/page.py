@@ -18,6 +18,7 @@ from .findings import Findings
 from .headline import headline, state_text
 from .importance import importance_figure
 from .leaders import leaders_figure
+from .machines import machines_section
 from .markup import Markup, element, join
 from .progress import progress_figure
 from .sensitivity import sensitivity_figure
@@ -56,6 +57,7 @@ def render(run: Run) -> str:
             *([family_section(family)] if family is not None else []),
             architectures_section(findings),
             unjudged_section(findings),
+            machines_section(findings),
             circumstances_section(findings),
         ]
     )

@@ -37,7 +37,9 @@ def step_time_paragraphs(findings: Findings) -> list[Markup]:
     else:
         lines = [f"S was predicted. {_calibration(findings, each)}" for each in tables]
         if len(tables) > 1:
-            weights = ", ".join(f"{target.weight:g}" for target in findings.run.config.step_time.tables)
+            timing = findings.run.config.step_time
+            weighted = timing.tables or timing.targets
+            weights = ", ".join(f"{target.weight:g}" for target in weighted)
             lines.append(f"S is the geometric mean over these devices, weighted {weights}.")
     unmeasured = _why_unmeasured(findings)
     return [element("p", line) for line in [*lines, *([unmeasured] if unmeasured else [])]]
