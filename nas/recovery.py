@@ -7,15 +7,15 @@ import optuna
 from search_spaces.architecture import parse
 from search_spaces.space import SearchSpace
 
-from .trials import DRIVER_DIED, Candidate, State, TrialRecord, enqueue, fail_orphan, read_records
+from .trials import DAMAGED, DRIVER_DIED, Candidate, State, TrialRecord, enqueue, fail_orphan, read_records
 
 INTERRUPTED = "interrupted"
 NODE_LOST = "its machine was lost"
 MAX_LOST_NODES = 10
 """After so many lost machines in a row it is hard to believe that the candidate has nothing to do with it."""
 
-# The end of the driver or of a machine says nothing about the candidate, so it does not count against it.
-_INNOCENT = (DRIVER_DIED, INTERRUPTED, NODE_LOST)
+# The end of the driver, of a machine or of a file says nothing about the candidate, so it does not count against it.
+_INNOCENT = (DRIVER_DIED, INTERRUPTED, NODE_LOST, DAMAGED)
 
 
 def recover(study: optuna.Study, space: SearchSpace) -> list[TrialRecord]:

@@ -25,7 +25,8 @@ from .run_directory import RunDirectory, RunDirectoryError
 from .run_lock import RunLock
 from .trials import forget_preparation, read_fingerprint, write_fingerprint
 
-_STUDY_NAME = "search"
+STUDY_NAME = "search"
+"""Of the one study in the file."""
 # SQLite's own patience with a lock; Optuna's dashboard and our readers may hold one for a moment.
 _TIMEOUT_S = 60
 _WRITING = ("INSERT", "UPDATE", "DELETE")
@@ -43,7 +44,7 @@ def load_study(directory: RunDirectory) -> optuna.Study:
         RunDirectoryError: If there is none or its file is damaged.
     """
     try:
-        return optuna.load_study(study_name=_STUDY_NAME, storage=_open(directory.study_file, to_read=True))
+        return optuna.load_study(study_name=STUDY_NAME, storage=_open(directory.study_file, to_read=True))
     except (SQLAlchemyError, StorageInternalError, KeyError, AssertionError, RuntimeError) as error:
         cause = error.__cause__ or error
         raise RunDirectoryError(f"cannot read {directory.study_file}: {first_line(cause)}") from None
@@ -85,7 +86,7 @@ def open_study(directory: RunDirectory, config: SearchConfig, lock: RunLock | No
             sqlalchemy.event.listen(storage.engine, "connect", _wait_for_disks)
             storage.engine.dispose()
         study = optuna.create_study(
-            study_name=_STUDY_NAME,
+            study_name=STUDY_NAME,
             storage=storage,
             directions=[_DIRECTIONS[name] for name in config.objectives] or [StudyDirection.MAXIMIZE],
             load_if_exists=True,
@@ -99,7 +100,7 @@ def open_study(directory: RunDirectory, config: SearchConfig, lock: RunLock | No
             write_fingerprint(study, config.fingerprint())
             forget_preparation(study)
     else:
-        _require_same(started_with, config, directory.path)
+        require_same_question(started_with, config, directory.path)
     return study
 
 
@@ -154,7 +155,12 @@ def _refuse_writes(connection: sqlite3.Connection, _: object) -> None:
     connection.execute("PRAGMA query_only = ON")
 
 
-def _require_same(started_with: dict[str, object], config: SearchConfig, path: Path) -> None:
+def require_same_question(started_with: dict[str, object], config: SearchConfig, path: Path) -> None:
+    """Make sure that a configuration asks what a run was started with.
+
+    Raises:
+        RunDirectoryError: If it does not, with the key that differs.
+    """
     # A field that is younger than the run had its default then.
     defaults = SearchConfig().fingerprint()
     for name, value in config.fingerprint().items():

@@ -4,6 +4,7 @@ Optuna's SQLite file is the single source of truth. A trial's value is the sampl
 what is stored, so that the reward can be computed again for other exponents.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -17,6 +18,8 @@ from pydantic import TypeAdapter
 
 from proxies.step_time import StepTime
 from proxies.step_time_table import StepTimeTable, dump_table, load_table
+from search_spaces.architecture import parse
+from search_spaces.messages import first_line
 from search_spaces.space import SearchSpace
 
 from .evaluation_tasks import AccuracyRecord, Evaluation, Measurement, Preparation
@@ -39,6 +42,7 @@ _FIT = "fit"
 _MACHINES = "machines"
 
 DRIVER_DIED = "the driver died while it ran"
+DAMAGED = "what was stored of it was damaged"
 
 
 class State(StrEnum):
@@ -51,6 +55,11 @@ class State(StrEnum):
     """The candidate cannot be judged here; the sampler learns from it."""
     FAILED = "failed"
     """The attempt died; it says nothing about the candidate."""
+
+    @property
+    def is_verdict(self) -> bool:
+        """Whether it says something about the candidate."""
+        return self in (State.COMPLETE, State.INFEASIBLE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,8 +132,7 @@ class TrialRecord:
     @property
     def is_judged(self) -> bool:
         """Whether it counts against the budget: a verdict on an architecture not judged before."""
-        is_verdict = self.state in (State.COMPLETE, State.INFEASIBLE)
-        return is_verdict and self.candidate is not None and self.candidate.duplicate_of is None
+        return self.state.is_verdict and self.candidate is not None and self.candidate.duplicate_of is None
 
 
 _CANDIDATES: TypeAdapter[Candidate] = TypeAdapter(Candidate)
@@ -147,7 +155,7 @@ def enqueue(study: optuna.Study, params: Mapping[str, Any], candidate: Candidate
     study.enqueue_trial(dict(params), user_attrs={_CANDIDATE: _CANDIDATES.dump_python(candidate, mode="json")})
 
 
-def candidate_of(trial: optuna.Trial) -> Candidate | None:
+def candidate_of(trial: optuna.Trial | FrozenTrial) -> Candidate | None:
     """What an asked trial is about, if it was enqueued with it."""
     written = trial.user_attrs.get(_CANDIDATE)
     return None if written is None else _CANDIDATES.validate_python(written)
@@ -195,6 +203,44 @@ def read_records(study: optuna.Study) -> list[TrialRecord]:
     """Every trial, in the order of their numbers; a duplicate has the outcome of its original."""
     records = [_read(trial) for trial in study.get_trials(deepcopy=False)]
     return [_with_original(record, records) for record in records]
+
+
+def flaw_of(trial: FrozenTrial) -> str | None:
+    """What is wrong with how a trial is written down; None for one that can be read and relied on."""
+    try:
+        record = _read(trial)
+        architecture = record.candidate and parse(record.candidate.architecture)
+    except ValueError as error:
+        return f"cannot be read: {first_line(error)}"
+    if not record.state.is_verdict:
+        return None
+    if record.candidate is None or architecture is None:
+        return "has a verdict, but no architecture"
+    if record.state is State.INFEASIBLE:
+        return None if trial.constraints.get(_INFEASIBLE) == 1.0 else "is infeasible, but not marked as such"
+    if trial.values is None or not all(map(math.isfinite, trial.values)):
+        return f"is complete, but its value is {trial.values}"
+    if record.candidate.duplicate_of is None and record.outcome is None:
+        return "is complete, but has no outcome"
+    return None
+
+
+def as_damaged(trial: FrozenTrial | None) -> FrozenTrial:
+    """In the place of a trial that cannot be relied on: an attempt that failed, of its architecture if that is known."""
+    try:
+        candidate = trial and candidate_of(trial)
+    except ValueError:
+        candidate = None
+    attributes: dict[str, Any] = {_REASON: DAMAGED}
+    if candidate is not None:
+        attributes[_CANDIDATE] = _CANDIDATES.dump_python(candidate, mode="json")
+    return optuna.trial.create_trial(state=TrialState.FAIL, user_attrs=attributes)
+
+
+def numbers_mentioned(study: optuna.Study) -> set[int]:
+    """Numbers of trials that the study itself, not a trial, says something about."""
+    measured = {int(key.split(":")[1]) for key in study.user_attrs if key.startswith(f"{_MEASUREMENT}:")}
+    return measured | {number for number, _ in known_replicates(study)}
 
 
 def write_fingerprint(study: optuna.Study, fingerprint: Mapping[str, object]) -> None:

@@ -1,6 +1,6 @@
 """What a run directory shows: `trials.csv`, `best.yaml`, `report.html`. Views of the study that nobody reads back."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -33,17 +33,23 @@ def write_views(run: Run, *, report: bool) -> None:
     Raises:
         OSError: If one of them cannot be written.
     """
-    write_trials(run.records, run.reward(), run.directory.trials_file, run.measurements)
-    for place, table in enumerate(run.tables):
-        write_whole(run.directory.table_file(place), dump_table(table))
-    entries = run.leaderboard()
-    if entries:
-        write_best(entries[0], run)
+    for path, text in view_texts(run):
+        write_whole(path, text)
     if report:
         # Plotly is imported for reports only.
         from .report import write_report
 
         write_report(run, run.directory.report_file)
+
+
+def view_texts(run: Run) -> Iterator[tuple[Path, str]]:
+    """Every view but the report: its file, and what stands in it."""
+    yield run.directory.trials_file, _trials_text(run.records, run.reward(), run.measurements)
+    for place, table in enumerate(run.tables):
+        yield run.directory.table_file(place), dump_table(table)
+    entries = run.leaderboard()
+    if entries:
+        yield run.directory.best_file, dump_yaml(_best(entries[0], run))
 
 
 def trials_frame(
@@ -77,7 +83,7 @@ def write_trials(
     Raises:
         OSError: If it cannot be written.
     """
-    write_whole(path, trials_frame(records, reward, measurements).to_csv(index=False, lineterminator="\n"))
+    write_whole(path, _trials_text(records, reward, measurements))
 
 
 def write_best(entry: Entry, run: Run, path: Path | None = None) -> None:
@@ -88,6 +94,12 @@ def write_best(entry: Entry, run: Run, path: Path | None = None) -> None:
     """
     text = dump_yaml(_best(entry, run))
     write_whole(path or run.directory.best_file, text)
+
+
+def _trials_text(
+    records: Iterable[TrialRecord], reward: Reward, measurements: Mapping[int, Measurement] | None
+) -> str:
+    return trials_frame(records, reward, measurements).to_csv(index=False, lineterminator="\n")
 
 
 def _row(record: TrialRecord, reward: Reward, measurement: Measurement | None) -> dict[str, Any]:
