@@ -20,6 +20,7 @@ from .opinion import MIN_TRIALS, Opinion
 from .pricing import problem_of
 from .run import Run
 from .task_queue import TaskQueue
+from .trial_checkpoints import KeptTraining, kept_training
 from .trials import (
     known_replicates,
     read_measurements,
@@ -115,6 +116,7 @@ class FinalistLoop:
         preparation: Preparation,
         observer: Observer,
         log_death: Callable[[int, Died], None] = lambda number, death: None,
+        forget: Callable[[KeptTraining], None] = lambda training: None,
     ) -> None:
         """
         Args:
@@ -124,10 +126,11 @@ class FinalistLoop:
             preparation: Of this run.
             observer: Is told what happens.
             log_death: Called with a trial's number and the death of a task about it.
+            forget: Called with a training that is dealt with.
         """
         trained, timed = known_replicates(study), read_measurements(study)
         self._study, self._config, self._preparation = study, config, preparation
-        self._observer, self._log_death = observer, log_death
+        self._observer, self._log_death, self._forget = observer, log_death, forget
         missing = [
             plan
             for plan in planned
@@ -170,7 +173,7 @@ class FinalistLoop:
                 self._fail(task, problem_of(measured) or "")
             case Done(task=task, result=result):
                 self._write(self._tasks[task], result)
-                self._tasks.finished(task)
+                self._finish(task)
         self._observer.finalists(self._tasks.done, len(self._tasks))
 
     def abandon(self, task: int) -> None:
@@ -182,6 +185,12 @@ class FinalistLoop:
             write_failed_measurement(self._study, plan.number, reason)
         else:
             write_failed_replicate(self._study, plan.number, plan.replicate, reason)
+        self._finish(task)
+
+    def _finish(self, task: int) -> None:
+        plan = self._tasks[task]
+        if isinstance(plan, Replicate):
+            self._forget(kept_training(self._config, plan.architecture, plan.replicate))
         self._tasks.finished(task)
 
     def _write(self, plan: Replicate | Timing, result: object) -> None:

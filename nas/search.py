@@ -33,6 +33,7 @@ from .storage import open_study
 from .study import CALIBRATION, Ending, StudyLoop
 from .survey import Survey, require_one_kind, require_same_images
 from .target_calibration import TargetCalibration
+from .trial_checkpoints import KeptTraining, forget_trainings, kept_training
 from .trials import (
     read_earlier,
     read_preparation,
@@ -74,9 +75,17 @@ def search(config: SearchConfig, *, observer: Observer | None = None) -> "pandas
 
 
 def run_search(
-    config: SearchConfig, *, observer: Observer, make_executor: MakeExecutor = make_executor
+    config: SearchConfig,
+    *,
+    observer: Observer,
+    make_executor: MakeExecutor = make_executor,
 ) -> tuple[Run, Ending]:
     """As `search`, with the executor injected; returns the run read back, and why it ended.
+
+    Args:
+        config: What to search, and where the run directory is.
+        observer: Is told what happens.
+        make_executor: Makes what evaluates the candidates.
 
     Raises:
         ValueError: In one line, if the run directory or the images cannot be used as configured.
@@ -88,14 +97,15 @@ def run_search(
         require_tables(config)
         read_earlier_results(config)
     directory.create()
-    with directory.locked(), stop_on_signals() as stop_requested:
+    with directory.locked() as lock, stop_on_signals() as signalled:
         directory.require_free()
-        study = open_study(directory, config)
+        study = open_study(directory, config, lock)
         keep_earlier_results(study, config)
         write_whole(directory.config_file, config.to_yaml())
         executor = make_executor(config)
         try:
-            session = _Session(config, directory, study, executor, observer, stop_requested)
+            # Whoever has lost the directory to another host stops, and is told why by the first write.
+            session = _Session(config, directory, study, executor, observer, lambda: signalled() or lock.is_lost())
             ending = session.run()
         except StorageInternalError as error:
             # The error below it knows what the disk said; every verdict told before is kept.
@@ -123,6 +133,8 @@ class _Session:
     def run(self) -> Ending:
         space = self.config.search_space()
         records = recover(self.study, space)
+        judged = (record.candidate for record in records if record.is_judged)
+        self._forget(*(kept_training(self.config, each.architecture) for each in judged if each is not None))
         preparation = self._prepare()
         loop = StudyLoop(
             self.study,
@@ -136,6 +148,7 @@ class _Session:
             on_table=partial(self._keep_table, preparation),
             on_told=_Throttle(partial(refresh_views, self.directory), _REFRESH_S),
             log_death=self._log_death,
+            forget=self._forget,
             stop_requested=self.stop_requested,
         )
         self.observer.starting_from(read_earlier(self.study))
@@ -211,6 +224,10 @@ class _Session:
                 "step times would not compare (take another --out)"
             )
 
+    def _forget(self, *trainings: KeptTraining) -> None:
+        """Remove what is kept of trainings that have their verdict."""
+        forget_trainings(self.config, *trainings)
+
     def _log_death(self, task: int | str, death: Died) -> None:
         """Note the death of a trial's worker, or of another task's that has a name."""
         name = "calibration" if task == CALIBRATION else f"trial {task}" if isinstance(task, int) else task
@@ -227,6 +244,7 @@ class _Session:
             preparation=preparation,
             observer=self.observer,
             log_death=self._log_death,
+            forget=self._forget,
         )
         return self._dispatch(loop)
 

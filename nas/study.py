@@ -31,6 +31,7 @@ from .samplers import make_sampler
 from .samplers.problem import EarlierRun, Problem
 from .search_limits import GIB
 from .search_problem import require_reachable_step_time, search_problem
+from .trial_checkpoints import KeptTraining, kept_training
 from .trials import (
     Candidate,
     Outcome,
@@ -93,6 +94,7 @@ class StudyLoop:
         on_table: Callable[[StepTimeTable], CostModel],
         on_told: Callable[[], None] = lambda: None,
         log_death: Callable[[int, Died], None] = lambda number, death: None,
+        forget: Callable[[KeptTraining], None] = lambda training: None,
         stop_requested: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -110,11 +112,12 @@ class StudyLoop:
             on_table: Keeps the table that was calibrated, and makes the costs of it.
             on_told: Called after each verdict, to refresh what people look at.
             log_death: Called with a task's number and its death, which may hold a traceback.
+            forget: Called with a training that has its verdict, told.
             stop_requested: Whether somebody asked to stop.
             clock: Monotonic seconds; the time-out counts from now.
         """
         self._study, self._config, self._space, self._preparation = study, config, space, preparation
-        self._observer, self._on_told, self._log_death = observer, on_told, log_death
+        self._observer, self._on_told, self._log_death, self._forget = observer, on_told, log_death, forget
         self._costs, self._on_table = costs, on_table
         self._unpriced: list[tuple[_Attempt, Evaluation]] = []
         self._is_calibrating, self._calibration_deaths = False, 0
@@ -393,6 +396,7 @@ class StudyLoop:
         del self._running[record.number]
         if record.is_judged:
             self._verdicts[attempt.candidate.architecture] = record
+            self._forget(kept_training(self._config, attempt.candidate.architecture))
         for trial in attempt.followers:
             if state is State.FAILED:
                 tell_failed(self._study, trial, f"its original, trial {record.number}, died")

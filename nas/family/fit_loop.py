@@ -13,6 +13,7 @@ from ..evaluation_tasks import Evaluation, Judge, Preparation
 from ..executors.interface import Died, Done, Event, Infeasible, Interrupted, Progress, Refused, RefusedError
 from ..pricing import problem_of
 from ..task_queue import TaskQueue
+from ..trial_checkpoints import forget_trainings, kept_training
 from ..trials import read_fit_evaluations, write_failed_fit, write_fit_evaluation
 
 OnProgress = Callable[[float, int, str], None]
@@ -97,7 +98,7 @@ class FitLoop:
             case Done(task=task, result=Evaluation() as evaluation):
                 plan = self._tasks[task]
                 write_fit_evaluation(self._study, plan.architecture, plan.replicate, evaluation)
-                self._tasks.finished(task)
+                self._finish(task)
             case Done(result=result):
                 raise TypeError(f"an evaluation was expected, got {type(result).__name__}")
         self._on_progress(self._tasks.done, len(self._tasks), doing)
@@ -108,4 +109,9 @@ class FitLoop:
     def _fail(self, task: int, reason: str) -> None:
         plan = self._tasks[task]
         write_failed_fit(self._study, plan.architecture, plan.replicate, reason)
+        self._finish(task)
+
+    def _finish(self, task: int) -> None:
+        plan = self._tasks[task]
+        forget_trainings(self._config, kept_training(self._config, plan.architecture, plan.replicate, plan.train_size))
         self._tasks.finished(task)
