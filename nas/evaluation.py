@@ -3,11 +3,13 @@
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 import torch
 
-from proxies.accuracy import AccuracyProxy, AccuracyResult
+from proxies.accuracy import AccuracyProxy
+from proxies.accuracy_result import AccuracyResult, EpochProgress
 from proxies.complexity import count_params
 from proxies.data.decoding import ImageError
 from proxies.device import Device, find_device
@@ -16,6 +18,7 @@ from proxies.execution import ExecutionMode, parse_mode
 from proxies.fastest_mode import ModeChoice
 from proxies.micro_batches import retry_in_parts
 from proxies.step_time import StepTime
+from proxies.trial_checkpoint import InterruptedTrainingError, TrialCheckpoint
 from search_spaces.architecture import Architecture, parse
 
 from .config import SearchConfig
@@ -33,8 +36,9 @@ from .evaluation_tasks import (
     Prepare,
     Retrain,
 )
-from .executors.interface import Evaluate, RefusedError, Report
+from .executors.interface import Evaluate, InterruptedTaskError, RefusedError, Report
 from .target_timing import TargetTiming
+from .trial_checkpoints import KeptTraining, make_checkpoint_folder
 
 Result = TypeVar("Result")
 
@@ -49,6 +53,8 @@ class Evaluator(Evaluate):
         """
         torch.set_num_threads(threads_of_worker(config))
         self._config = config
+        self._is_interrupted = self._has_trained = False
+        self._has_told_where = False
         self._backbone = config.search_space().backbone
         try:
             self._device = worker_device(config.device, worker)
@@ -68,10 +74,19 @@ class Evaluator(Evaluate):
             in_channels=self._proxy.in_channels,
         )
 
+    def interrupt(self) -> None:
+        self._is_interrupted = True
+
+    @property
+    def is_spent(self) -> bool:
+        return self._has_trained and self._device.kind == "cuda"
+
     def __call__(self, work: object, report: Report) -> object:
+        if not isinstance(work, Judge | Retrain):
+            report = self._or_interrupted(report)
         match work:
-            case Inspect():
-                return self._inspect()
+            case Inspect(with_canary=with_canary):
+                return self._inspect(with_canary)
             case Prepare():
                 return self._prepare(work, report)
             case Calibrate(preparation=preparation):
@@ -80,11 +95,21 @@ class Evaluator(Evaluate):
                 return self._judge(work, report)
             case Measure():
                 return self._measure_finalist(work, report)
-            case Retrain(architecture=text, seed=seed, preparation=preparation):
-                return self._train(parse(text), seed, preparation, report)
+            case Retrain():
+                return self._train(work, report)
         raise TypeError(f"a worker knows no such task: {work!r}")
 
-    def _inspect(self) -> Inspection:
+    def _or_interrupted(self, report: Report) -> Report:
+        """What is not a training keeps nothing, and ends at once."""
+
+        def checked(fraction: float, doing: str) -> None:
+            if self._is_interrupted:
+                raise InterruptedTaskError
+            report(fraction, doing)
+
+        return checked
+
+    def _inspect(self, with_canary: bool) -> Inspection:
         splits = self._proxy.splits
         with DeviceLease(self._device.lease_name).shared():
             digest = self._proxy.data_digest  # reads all images
@@ -102,6 +127,7 @@ class Evaluator(Evaluate):
             hardware=", ".join(names),
             device=str(self._device.identity()),
             target=self._timing.identity(),
+            canary_s=self._timing.canary_s() if with_canary else None,
         )
 
     def _prepare(self, work: Prepare, report: Report) -> Preparation:
@@ -151,7 +177,7 @@ class Evaluator(Evaluate):
         if work.measure:
             report(0.0, "step time")
             step_time = self._measure_candidate(architecture, work)
-        accuracy = self._train(architecture, work.seed, work.preparation, report, work.train_size)
+        accuracy = self._train(work, report)
         return Evaluation(accuracy=accuracy, step_time=step_time, seconds=time.monotonic() - start)
 
     def _measure_candidate(self, architecture: Architecture, work: Judge) -> StepTime:
@@ -188,37 +214,53 @@ class Evaluator(Evaluate):
             peak_memory_bytes=self._timing.peak_memory(architecture, work.preparation, step_time.micro_batches),
         )
 
-    def _train(
-        self,
-        architecture: Architecture,
-        seed: int,
-        preparation: Preparation,
-        report: Report,
-        train_size: int | None = None,
-    ) -> AccuracyRecord:
-        self._proxy.mode = parse_mode(preparation.mode)
+    def _train(self, work: Judge | Retrain, report: Report) -> AccuracyRecord:
+        self._proxy.mode = parse_mode(work.preparation.mode)
+        self._has_trained = True
+        folder = make_checkpoint_folder(self._config) if self._config.checkpoint_every_s else None
+        if folder is None and self._config.checkpoint_every_s and not self._has_told_where:
+            report(0.0, f"no checkpoints: this machine has no run directory {self._config.out.absolute()} to write to")
+            self._has_told_where = True
 
         def train(micro_batches: int) -> AccuracyRecord:
-            return self._train_in_parts(architecture, seed, micro_batches, report, train_size)
+            return self._train_in_parts(work, micro_batches, report, folder)
 
         return self._in_parts(train, self._config.train.batch_size)
 
     def _train_in_parts(
-        self, architecture: Architecture, seed: int, micro_batches: int, report: Report, train_size: int | None
+        self, work: Judge | Retrain, micro_batches: int, report: Report, folder: Path | None
     ) -> AccuracyRecord:
-        epochs = self._config.fidelity.epochs
+        train_size = work.train_size if isinstance(work, Judge) else None
+        kept = KeptTraining(work.architecture, work.seed, train_size)
+        done = 0.0
+
+        def show(progress: EpochProgress) -> None:
+            nonlocal done
+            done = progress.epoch / progress.num_epochs
+            report(done, f"epoch {progress.epoch}/{progress.num_epochs}")
+
+        checkpoint = TrialCheckpoint(
+            path=None if folder is None else folder / kept.file_name(self._config),
+            every_s=self._config.checkpoint_every_s,
+            images=work.preparation.data.digest,
+            stop_requested=lambda: self._is_interrupted,
+            tell=lambda note: report(done, note),
+        )
         try:
             with DeviceLease(self._device.lease_name).shared():
                 result = self._proxy.evaluate(
-                    architecture,
-                    seed=seed,
+                    parse(work.architecture),
+                    seed=work.seed,
                     micro_batches=micro_batches,
                     resolution=train_size,
-                    on_epoch=lambda progress: report(progress.epoch / epochs, f"epoch {progress.epoch}/{epochs}"),
+                    checkpoint=checkpoint,
+                    on_epoch=show,
                 )
         except ImageError as error:
             raise RefusedError(str(error)) from error
-        return _record(result, seed, micro_batches)
+        except InterruptedTrainingError as error:
+            raise InterruptedTaskError(str(error)) from None
+        return _record(result, work.seed, micro_batches)
 
     def _in_parts(self, run: Callable[[int], Result], batch_size: int, micro_batches: int = 1) -> Result:
         """Do something with whole batches, or with ever smaller parts where that is the user's choice."""
@@ -243,7 +285,9 @@ def worker_device(name: str, worker: int) -> Device:
 
 
 def threads_of_worker(config: SearchConfig) -> int:
-    """CPU threads of one worker: as configured, else the cores this process may use, divided by the workers."""
+    """CPU threads of one worker: as configured, else its share of the cores, on a cluster as many as it holds CPUs."""
+    if config.executor == "ray":
+        return config.threads or config.cluster.cpus_per_trial
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return config.threads or max(1, cores // (config.workers or 1))
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 import torch
 
 from search_spaces.architecture import Architecture
-from search_spaces.network import build
 
 from .accuracy_result import AccuracyResult, EpochProgress
 from .data.passes import num_steps
@@ -15,11 +14,10 @@ from .evaluation import evaluate
 from .execution import PLAIN, ExecutionMode
 from .fastest_mode import ModeChoice, find_fastest_mode
 from .proxy_data import GIB, ProxyData, load_splits, make_proxy_data
+from .short_training import begin_training, plan_of
 from .training.config import DataConfig, Fidelity, TrainConfig
 from .training.loop import Training
-from .training.progressive import PlannedEpoch, ProgressiveStage, TrainingPlan
-from .training.schedule import learning_rate_of
-from .training_step import make_training_step
+from .training.progressive import PlannedEpoch, TrainingPlan
 from .trial_checkpoint import InterruptedTrainingError, KeptTrial, TrainedEpoch, TrialCheckpoint, TrialKeeper
 
 NOT_KEPT = TrialCheckpoint()
@@ -61,14 +59,7 @@ def train_and_score(
         InterruptedTrainingError: If the checkpoint says that it shall end.
     """
     curve: list[EpochProgress] = []
-    stage = ProgressiveStage(
-        epochs=fidelity.epochs,
-        resolution=fidelity.resolution or architecture.resolution,
-        batch_size=config.batch_size,
-        micro_batches=micro_batches,
-        drop_rate=config.drop_rate,
-    )
-    plan = TrainingPlan(stages=(stage,), num_images=len(data.train))
+    plan = plan_of(architecture, config, fidelity, num_images=len(data.train), micro_batches=micro_batches)
     circumstances = _circumstances(architecture, plan, data=data, config=config, seed=seed, mode=mode)
     keeper = TrialKeeper(checkpoint, circumstances, clock=clock)
     with device.out_of_memory_is_infeasible(), device.seeded(seed):
@@ -216,7 +207,7 @@ def _circumstances(
         "mode": str(mode),
         "number of images": f"{len(data.train)} and {len(data.minival)}",
         "classes and channels": f"{data.num_classes} and {data.in_channels}",
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
     }
 
 
@@ -235,21 +226,8 @@ def _train(
     """Build the candidate and train it, from where it was kept; this frame alone holds it."""
 
     def begin() -> Training:
-        device.seed(seed)
-        network = build(
-            architecture,
-            num_classes=data.num_classes,
-            in_channels=data.in_channels,
-            drop_rate=config.drop_rate,
-            drop_path_rate=config.drop_path_rate,
-        )
-        return Training(
-            step=make_training_step(network, config=config, mode=mode, device=device),
-            plan=plan,
-            learning_rate=learning_rate_of(config, plan.num_epochs),
-            seed=seed,
-            num_classes=data.num_classes,
-            clock=clock,
+        return begin_training(
+            architecture, plan, data=data, config=config, seed=seed, mode=mode, device=device, clock=clock
         )
 
     kept = keeper.newest()

@@ -25,7 +25,7 @@ from nas.executors.interface import RefusedError
 from nas.observer import Observer
 from nas.search import run_search
 from nas.study import Ending
-from proxies import accuracy
+from proxies import short_training
 from search_spaces.architecture import parse
 
 STEP = {"batch_size": 4, "num_pairs": 3, "visits": 1, "budget_s": 0.0, "calibration_s": 0.0}
@@ -79,14 +79,14 @@ def test_a_worker_prepares_judges_and_retrains(tmp_path: Path) -> None:
 def test_the_size_of_a_task_reaches_its_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the network is shown: the fidelity's 16 pixels, or the task's own, in training and in judging."""
     seen: set[tuple[int, ...]] = set()
-    real = accuracy.build
+    real = short_training.build
 
     def watched(*args: Any, **settings: Any) -> Any:
         network = real(*args, **settings)
         network.register_forward_pre_hook(lambda module, images: seen.add(tuple(images[0].shape[2:])))
         return network
 
-    monkeypatch.setattr(accuracy, "build", watched)
+    monkeypatch.setattr(short_training, "build", watched)
     settings = config(tmp_path, fidelity={"epochs": 1, "data_share": 0.1, "resolution": 16})
     evaluator, text = Evaluator(settings, 0), str(settings.search_space().backbone)
     preparation = replace(fake_search.PREPARATION, mode="float32-contiguous")

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import nn
 
 import proxies.accuracy
+import proxies.short_training
 from proxies.accuracy import AccuracyProxy, AccuracyResult, EpochProgress
 from proxies.data.batches import LimitedBatches, StreamedBatches
 from proxies.data.images import LabelledImages
@@ -125,7 +126,7 @@ def test_failing_memory_makes_the_candidate_infeasible_and_lets_go_of_it(monkeyp
     def allocate_too_much(*_: object) -> None:
         torch.empty(2**50, dtype=torch.uint8)  # refused by the real allocator
 
-    monkeypatch.setattr(proxies.accuracy, "build", build_and_fail)
+    monkeypatch.setattr(proxies.short_training, "build", build_and_fail)
     judge = proxy()
     with pytest.raises(InfeasibleError, match="out of memory on cpu"):
         judge.evaluate(TINY)
@@ -136,7 +137,7 @@ def test_other_errors_are_not_mistaken_for_infeasible(monkeypatch: pytest.Monkey
     def broken(*_: object, **__: object) -> nn.Module:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(proxies.accuracy, "build", broken)
+    monkeypatch.setattr(proxies.short_training, "build", broken)
     with pytest.raises(RuntimeError, match="a bug") as error:
         proxy().evaluate(TINY)
     assert not isinstance(error.value, InfeasibleError)
