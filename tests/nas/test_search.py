@@ -1,5 +1,6 @@
 """The loop with instant, deterministic evaluations: budget, duplicates, infeasible ones, deaths, resuming."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ from nas.evaluation_tasks import Inspect, Judge, Retrain
 from nas.executors.interface import RefusedError
 from nas.run import Run, read_run
 from nas.run_directory import RunDirectory, RunDirectoryError
+from nas.run_lock import CHECK_S, LostLockError, holder_file
 from nas.samplers import SAMPLER_NAMES
 from nas.storage import load_study
 from nas.study import Ending
-from nas.trials import State, read_fingerprint, write_fingerprint
+from nas.trials import State, read_fingerprint, read_records, write_fingerprint
 from proxies.infeasible import InfeasibleError
 
 
@@ -346,3 +348,26 @@ def test_tracebacks_are_kept(tmp_path: Path) -> None:
 
     run, _ = fake_search.run(fake_search.config(tmp_path / "run"), fake_search.InlineExecutor(evaluate))
     assert "KeyError('a bug')" in run.directory.errors_file.read_text()
+
+
+def test_a_search_whose_directory_another_host_has_taken_writes_nothing_more(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    count = 0
+
+    def evaluate(work: object, report: Any) -> object:
+        nonlocal count
+        count += isinstance(work, Judge)
+        if count == 5:
+            time.sleep(CHECK_S)  # so long the last look is trusted
+            holder_file(out).write_text('{"host": "node7", "pid": 1, "since": "now", "token": "theirs"}')
+        return fake_search.evaluate(work, report)
+
+    with pytest.raises(LostLockError, match="taken over by process 1 on node7"):
+        fake_search.run(fake_search.config(out), fake_search.InlineExecutor(evaluate))
+    holder = holder_file(out).read_text()
+    assert "theirs" in holder, "the other host's lock is left alone"
+    records = read_records(load_study(RunDirectory(out)))
+    assert [record.state for record in records] == [State.COMPLETE] * 4 + [State.RUNNING]
+    holder_file(out).unlink()
+    run, _ = fake_search.run(fake_search.config(out))
+    assert len(judged(run)) == 12
