@@ -7,6 +7,7 @@ import typer
 
 from . import (
     bench_command,
+    dashboard_command,
     evaluate_command,
     export_command,
     inspect_commands,
@@ -28,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _COMMANDS = (
-    search_command, inspect_commands, measure_commands, run_commands, scale_command, train_command,
+    search_command, inspect_commands, measure_commands, run_commands, dashboard_command, scale_command, train_command,
     evaluate_command, export_command, bench_command,
 )  # fmt: skip
 for commands in _COMMANDS:
