@@ -223,6 +223,12 @@ class SearchConfig(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _cluster_deals_devices_out(self) -> Self:
+        if self.executor == "ray" and self.device.startswith("cuda:"):
+            raise ValueError(f"device must be auto, cpu, cuda or mps where Ray deals GPUs out, got {self.device}")
+        return self
+
+    @model_validator(mode="after")
     def _targets_are_of_a_cluster(self) -> Self:
         if self.step_time.targets and self.executor != "ray":
             raise ValueError(f"step_time.targets are machines of a Ray cluster, got executor {self.executor}")

@@ -25,6 +25,7 @@ def make_executor(config: SearchConfig) -> Executor:
             raise
         raise RefusedError('--executor ray needs Ray: pip install "training-aware-nas[cluster]"') from None
     cluster = config.cluster
-    if config.device == "cpu":
-        cluster = cluster.model_copy(update={"gpus_per_trial": 0.0})
+    if cluster.gpus_per_trial is None and config.device in ("cpu", "cuda"):
+        # A cluster that grows may have no GPU yet.
+        cluster = cluster.model_copy(update={"gpus_per_trial": float(config.device == "cuda")})
     return RayExecutor(factory, cluster=cluster, demand_of=partial(demand_of, config), workers=config.workers)

@@ -57,7 +57,7 @@ class RayExecutor:
         Raises:
             RefusedError: If there is no such cluster.
         """
-        self._factory, self._cluster, self._demand_of, self._workers = factory, cluster, demand_of, workers
+        self._factory, self._demand_of, self._workers = factory, demand_of, workers
         self._clock = clock
         self._is_ours = _connect(cluster.address)
         self._names: dict[str, str] = {}
@@ -66,6 +66,7 @@ class RayExecutor:
         self._seats: list[_Seat] = []
         self._dead: list[_DeadSeat] = []
         self._num_seats = 0
+        self._trial = _needs_of_a_trial(cluster, self._alive())
 
     @property
     def capacity(self) -> int:
@@ -110,14 +111,6 @@ class RayExecutor:
             self._end(seat)
         if self._is_ours:
             ray.shutdown()
-
-    @property
-    def _trial(self) -> dict[str, float]:
-        """Resources that a trial holds."""
-        gpus = self._cluster.gpus_per_trial
-        if gpus is None:
-            gpus = 1.0 if any("GPU" in node.resources for node in self._alive()) else 0.0
-        return {"CPU": float(self._cluster.cpus_per_trial)} | ({"GPU": gpus} if gpus else {})
 
     def _alive(self) -> tuple["_Node", ...]:
         if self._clock() - self._looked >= _LOOK_S:
@@ -282,6 +275,14 @@ class _Node:
     def fits(self, needs: dict[str, float]) -> int:
         """How many times over it has what is needed."""
         return floor(min(self.resources.get(name, 0.0) / amount for name, amount in needs.items()) + 1e-9)
+
+
+def _needs_of_a_trial(cluster: ClusterConfig, nodes: tuple[_Node, ...]) -> dict[str, float]:
+    """Ray resources that a trial holds."""
+    gpus = cluster.gpus_per_trial
+    if gpus is None:
+        gpus = float(any("GPU" in node.resources for node in nodes))
+    return {"CPU": float(cluster.cpus_per_trial)} | ({"GPU": gpus} if gpus else {})
 
 
 def _connect(address: str | None) -> bool:
