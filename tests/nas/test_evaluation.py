@@ -47,7 +47,7 @@ def digits_folder(folder: Path, classes: int = 2, images: int = 30) -> Path:
 
 
 def test_a_worker_prepares_judges_and_retrains(tmp_path: Path) -> None:
-    evaluator = Evaluator(config(tmp_path), 0)
+    evaluator = Evaluator(config(tmp_path, checkpoint_every_s=0.0), 0)
     said: list[str] = []
 
     def report(fraction: float, doing: str) -> None:
