@@ -226,9 +226,9 @@ def flaw_of(trial: FrozenTrial) -> str | None:
 
 
 def as_damaged(trial: FrozenTrial | None) -> FrozenTrial:
-    """In the place of a trial that cannot be relied on: an attempt that failed, of its architecture if that is known."""
+    """In place of a trial that cannot be relied on: an attempt that failed, of its architecture if that is known."""
     try:
-        candidate = trial and candidate_of(trial)
+        candidate = None if trial is None else candidate_of(trial)
     except ValueError:
         candidate = None
     attributes: dict[str, Any] = {_REASON: DAMAGED}

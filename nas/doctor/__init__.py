@@ -1,0 +1,1 @@
+"""What is wrong with a run directory, and what can be repaired."""

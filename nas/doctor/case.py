@@ -1,0 +1,176 @@
+"""A search's directory under examination: what can be read of it, read from a copy, so that nothing in it changes."""
+
+import shutil
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import optuna
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial
+from sqlalchemy.exc import SQLAlchemyError
+
+from search_spaces.messages import first_line
+
+from ..config import SearchConfig, read_config
+from ..run import Run, read_run
+from ..run_directory import RunDirectory, RunDirectoryError
+from ..storage import STUDY_NAME, load_study
+from ..trials import TrialRecord, flaw_of, read_records
+
+_BUSY_S = 10
+_DAMAGES = (sqlite3.Error, SQLAlchemyError, StorageInternalError, RuntimeError, ValueError, KeyError)
+"""What reading a damaged study may end with."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Damage:
+    """Of a study's file."""
+
+    what: str
+    has_rows: bool = True
+    """Whether there may be something in it that can be saved."""
+
+
+class Case:
+    """What checks look at; each part is read when the first of them asks."""
+
+    def __init__(self, path: Path, scratch: Path, *, is_driven: bool) -> None:
+        """
+        Args:
+            path: The run directory.
+            scratch: An empty folder for copies.
+            is_driven: Whether a run may be under way.
+        """
+        self.directory = RunDirectory(path)
+        self.is_driven = is_driven
+        self._copy = RunDirectory(scratch)
+
+    @cached_property
+    def config(self) -> SearchConfig | str:
+        """The configuration, or why it cannot be read."""
+        try:
+            return read_config(self.directory.config_file)
+        except (OSError, ValueError) as error:
+            return first_line(error)
+
+    @cached_property
+    def study_copy(self) -> Path:
+        """A copy of the study with its journal: to open the original would roll back what a killed writer left.
+
+        Raises:
+            OSError: If it cannot be copied.
+        """
+        if self.is_driven:
+            _snapshot(self.directory.study_file, self._copy.study_file)
+        else:
+            for file in study_files(self.directory):
+                shutil.copyfile(file, self._copy.path / file.name)
+        return self._copy.study_file
+
+    @cached_property
+    def damage(self) -> Damage | None:
+        """What is wrong with the study's file itself."""
+        try:
+            return damage_of(self.study_copy)
+        except sqlite3.Error as error:
+            return Damage(what=f"cannot be read: {first_line(error)}")
+
+    @cached_property
+    def trials(self) -> list[FrozenTrial] | None:
+        """All trials; None where the study cannot be opened."""
+        try:
+            return self.study.get_trials(deepcopy=False) if self.study is not None else None
+        except (SQLAlchemyError, StorageInternalError, ValueError, KeyError):
+            return None
+
+    @cached_property
+    def study(self) -> optuna.Study | None:
+        """The copy, opened."""
+        if not self.directory.study_file.exists() or self.damage is not None:
+            return None
+        try:
+            return load_study(RunDirectory(self.study_copy.parent))
+        except RunDirectoryError:
+            return None
+
+    @cached_property
+    def flaws(self) -> dict[int, str]:
+        """What is wrong with single trials, by number."""
+        found = {trial.number: flaw_of(trial) for trial in self.trials or []}
+        return {number: flaw for number, flaw in found.items() if flaw is not None}
+
+    @cached_property
+    def records(self) -> list[TrialRecord] | None:
+        """The trials as a search reads them; None where it cannot."""
+        if self.study is None or self.trials is None or self.flaws:
+            return None
+        return read_records(self.study)
+
+    @cached_property
+    def run(self) -> Run | str:
+        """The run as reports read it, or why they cannot."""
+        if self.records is None or isinstance(self.config, str):
+            return "study or configuration cannot be read"
+        for file in (self.directory.config_file, self.directory.environment_file, self.directory.family_file):
+            if file.exists():
+                shutil.copyfile(file, self._copy.path / file.name)
+        try:
+            return replace(read_run(self._copy.path), directory=self.directory)
+        except ValueError as error:
+            return first_line(error).replace(str(self._copy.path), str(self.directory.path))
+
+
+def study_files(directory: RunDirectory) -> list[Path]:
+    """The study and what SQLite may keep beside it."""
+    study = directory.study_file
+    beside = [study.with_name(study.name + end) for end in ("", "-journal", "-wal")]
+    return [file for file in beside if file.exists()]
+
+
+def damage_of(file: Path) -> Damage | None:
+    """What is wrong with a study's file, from its size to its tables; None if it can be opened and is whole."""
+    with file.open("rb") as opened:
+        head = opened.read(100)
+    if not head:
+        return Damage(what="is empty", has_rows=False)
+    if not head.startswith(b"SQLite format 3\x00"):
+        return Damage(what="is no SQLite database", has_rows=False)
+    try:
+        return _inner_damage(file)
+    except _DAMAGES as error:
+        held, whole = file.stat().st_size, int.from_bytes(head[16:18]) * int.from_bytes(head[28:32])
+        if held < whole:
+            return Damage(what=f"is truncated: {held:,} of {whole:,} bytes")
+        return Damage(what=f"is damaged: {first_line(error.__cause__ or error)}")
+
+
+def _inner_damage(file: Path) -> Damage | None:
+    with closing(sqlite3.connect(file, timeout=_BUSY_S)) as connection:
+        answers = [row[0] for row in connection.execute("PRAGMA integrity_check(3)")]
+        tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if answers != ["ok"]:
+        return Damage(what=f"is damaged: {first_line(ValueError(answers[0]))}")
+    if not {"studies", "trials", "version_info"} <= tables:
+        return Damage(what=f"holds no study, but {', '.join(sorted(tables)) or 'nothing'}", has_rows=False)
+    storage = RDBStorage(f"sqlite:///{file}", skip_table_creation=True, skip_compatibility_check=True)
+    try:
+        if STUDY_NAME not in {study.study_name for study in storage.get_all_studies()}:
+            return Damage(what="holds no study of a search", has_rows=False)
+        # That all of it can be read is enough.
+        study_id = storage.get_study_id_from_name(STUDY_NAME)
+        storage.get_all_trials(study_id, deepcopy=False)
+        storage.get_study_user_attrs(study_id)
+    finally:
+        storage.engine.dispose()
+    return None
+
+
+def _snapshot(file: Path, target: Path) -> None:
+    """Copy a database that is being written, between two of its transactions."""
+    reading = sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=_BUSY_S)
+    with closing(reading) as source, closing(sqlite3.connect(target)) as copy:
+        source.backup(copy)
