@@ -225,7 +225,7 @@ def _judge(task: Task) -> Judge:
 def _verdict(task: Task, result: Mapping[str, Any]) -> Event:
     if result.get("infeasible"):
         return Infeasible(task.number, str(result["infeasible"]))
-    correct, images = result.get("num_correct"), result.get("num_images")
+    correct, images = result.get("num_correct", math.nan), result.get("num_images", math.nan)
     if not (_is_finite(correct) and _is_finite(images) and 0 <= correct <= images and images > 0):
         return Infeasible(task.number, f"it reported no accuracy: num_correct {correct}, num_images {images}")
     record = AccuracyRecord(
