@@ -5,7 +5,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import floor
 
 import ray
@@ -70,6 +70,10 @@ class RayExecutor:
 
     @property
     def capacity(self) -> int:
+        busy = [seat for seat in self._seats if seat.task is not None]
+        if any(seat.demand.alone and seat.where is None for seat in busy):
+            # Trials that take turns would keep it from ever having a machine alone.
+            return len(busy)
         if self._workers is not None:
             return self._workers
         return max(1, sum(node.fits(self._trial) for node in self._alive()))
@@ -85,6 +89,7 @@ class RayExecutor:
         idle = (seat for seat in self._seats if seat.task is None and seat.demand == demand)
         seat = next(idle, None) or self._new_seat(demand)
         seat.begin(task, work, self._clock())
+        self._make_room()
 
     def events(self, timeout_s: float) -> list[Event]:
         pending = {seat.pending: seat for seat in self._seats if seat.pending is not None}
@@ -94,6 +99,7 @@ class RayExecutor:
         if ready:
             ready, _ = ray.wait(list(pending), num_returns=len(pending), timeout=0)
         events = [event for reference in ready for event in self._receive(pending[reference], reference)]
+        self._make_room()
         return [*events, *self._verdicts_on_the_dead(), *self._waiting()]
 
     def interrupt(self, task: int) -> None:
@@ -117,6 +123,12 @@ class RayExecutor:
             self._nodes, self._looked = self._look(), self._clock()
         return self._nodes
 
+    def _name(self, node_id: str) -> str:
+        """Of a machine, which may be younger than our last look."""
+        if node_id not in self._names:
+            self._nodes, self._looked = self._look(), self._clock()
+        return self._names.get(node_id, node_id)
+
     def _look(self) -> tuple["_Node", ...]:
         """The machines that live now; a name once given stays, another machine of the same name gets Ray's number."""
         alive = sorted((node for node in ray.nodes() if node["Alive"]), key=lambda node: str(node["NodeID"]))
@@ -129,10 +141,7 @@ class RayExecutor:
         return tuple(sorted(nodes, key=lambda node: node.name))
 
     def _new_seat(self, demand: Demand) -> "_Seat":
-        """A seat for a demand; idle ones of other demands give their resources up where they are needed."""
-        idle = [seat for seat in self._seats if seat.task is None]
-        for seat in idle if demand.alone else idle[: max(0, len(self._seats) - self.capacity + 1)]:
-            self._end(seat)
+        """A seat for a demand."""
         resources, node = self._resources(demand)
         actor = _SeatActor.options(  # type: ignore[attr-defined]
             num_cpus=resources.pop("CPU"),
@@ -143,10 +152,17 @@ class RayExecutor:
             max_concurrency=2,
             max_restarts=0,
             max_task_retries=0,
-        ).remote(self._factory, self._num_seats, self._names)
+        ).remote(self._factory, self._num_seats)
         self._num_seats += 1
         self._seats.append(_Seat(actor, demand))
         return self._seats[-1]
+
+    def _make_room(self) -> None:
+        """Idle seats give up what they hold while a task of another demand waits for its place."""
+        waiting = [seat.demand for seat in self._seats if seat.task is not None and seat.where is None]
+        for seat in [seat for seat in self._seats if seat.task is None]:
+            if any(demand != seat.demand for demand in waiting):
+                self._end(seat)
 
     def _resources(self, demand: Demand) -> tuple[dict[str, float], "_Node | None"]:
         """What Ray must set aside for a task, and the machine where only one will do."""
@@ -157,17 +173,20 @@ class RayExecutor:
         if demand.alone and "GPU" in resources:
             resources["GPU"] = 1.0
         elif demand.alone:
-            # The device is the CPU: all of one machine.
-            node = node or next((node for node in self._alive() if node.fits(resources)), None)
+            # The device is the CPU: all of one machine, an empty one if there is any.
+            taken = {seat.where for seat in self._seats if seat.task is not None}
+            fit = sorted((node for node in self._alive() if node.fits(resources)), key=lambda node: node.name in taken)
+            node = node or next(iter(fit), None)
             resources["CPU"] = node.resources["CPU"] if node else resources["CPU"]
         return resources, node
 
-    def _receive(self, seat: "_Seat", news: "ray.ObjectRef[list[Event]]") -> list[Event]:
+    def _receive(self, seat: "_Seat", reference: "ray.ObjectRef[list[Event]]") -> list[Event]:
         """News of a seat; its death is some."""
         try:
-            events = ray.get(news)
+            events = ray.get(reference)
         except RayError as error:
             return self._lost(seat, error)
+        events = [replace(news, where=self._name(news.where)) if isinstance(news, Started) else news for news in events]
         seat.hear(events)
         if seat.task is None and seat.demand.alone:
             self._end(seat)
@@ -213,9 +232,9 @@ class RayExecutor:
 class _SeatActor:
     """Lives on a machine of the cluster, and holds a worker process there."""
 
-    def __init__(self, factory: Factory, index: int, names: dict[str, str]) -> None:
-        node = ray.get_runtime_context().get_node_id()
-        self._executor = LocalExecutor(factory, first_worker=index, where=names.get(node))
+    def __init__(self, factory: Factory, index: int) -> None:
+        # Only the driver knows how machines are called.
+        self._executor = LocalExecutor(factory, first_worker=index, where=ray.get_runtime_context().get_node_id())
 
     def begin(self, task: int, work: object) -> list[Event]:
         self._executor.submit(task, work)

@@ -4,9 +4,36 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from nas.executors.interface import Evaluate, InterruptedTaskError, RefusedError, Report
+from nas.executors.interface import Demand, Evaluate, InterruptedTaskError, RefusedError, Report
 from proxies.infeasible import InfeasibleError
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Work that asks something of its machine."""
+
+    demand: Demand
+    work: object
+
+
+def demand_of(work: object) -> Demand:
+    return work.demand if isinstance(work, Asking) else Demand()
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A process held its place for a while; the clock is the host's, and the same in all its processes."""
+
+    pid: int
+    start_s: float
+    end_s: float
+    gpus: str | None
+    """What it sees of them, as CUDA reads it."""
+
+    def overlaps(self, other: "Held") -> bool:
+        return self.start_s < other.end_s and other.start_s < self.end_s
 
 
 def make_workload(worker: int) -> Evaluate:
@@ -71,4 +98,11 @@ class _Workload(Evaluate):
                 raise InterruptedTaskError
             case "hang":
                 time.sleep(600)
+            case ("hold", float(seconds)):
+                report(0.5, str(os.getpid()))
+                start = time.monotonic()
+                time.sleep(seconds)
+                return Held(os.getpid(), start, time.monotonic(), os.environ.get("CUDA_VISIBLE_DEVICES"))
+            case Asking(work=inner):
+                return self(inner, report)
         return None
