@@ -8,6 +8,7 @@ import typer
 from . import (
     bench_command,
     dashboard_command,
+    doctor_command,
     evaluate_command,
     export_command,
     inspect_commands,
@@ -30,7 +31,7 @@ app = typer.Typer(
 )
 _COMMANDS = (
     search_command, inspect_commands, measure_commands, run_commands, dashboard_command, scale_command, train_command,
-    evaluate_command, export_command, bench_command,
+    evaluate_command, export_command, doctor_command, bench_command,
 )  # fmt: skip
 for commands in _COMMANDS:
     commands.register(app)
