@@ -230,7 +230,7 @@ def _parts(path: Path) -> list[Path]:
 
 def _remove_leftovers(path: Path) -> None:
     """Of writers that are dead; who cannot remove them may still read."""
-    with suppress(OSError):
+    with suppress(OSError, ValueError):
         for part in _parts(path):
             if _is_abandoned(part):
                 part.unlink(missing_ok=True)
