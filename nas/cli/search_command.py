@@ -19,6 +19,8 @@ _KEYS = {
     "w": "w", "v": "v", "warm_start": "warm_start", "out": "out",
 }  # fmt: skip
 
+_OF_RAY = {"ray_address", "cpus_per_trial", "gpus_per_trial"}
+
 
 def register(app: typer.Typer) -> None:
     app.command("search")(search)
@@ -75,6 +77,8 @@ def search(
     given = {name: value for name, value in locals().items() if name in _KEYS and value is not None}
     with usage_errors():
         config = _read(recipe, {_KEYS[name]: value for name, value in given.items()}, settings or [])
+        if config.executor != "ray" and (ignored := given.keys() & _OF_RAY):
+            raise ValueError(f"--{min(ignored).replace('_', '-')} needs --executor ray, got {config.executor}")
         if take_over_lock:
             from ..run_lock import take_over
 

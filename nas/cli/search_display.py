@@ -35,9 +35,13 @@ class SearchDisplay(LiveDisplay, Observer):
         self._fractions: dict[int, float] = {}
         self._judged = 0
         self._best: float | None = None
+        self._said = ""
         self._start = time.monotonic()
 
     def preparing(self, doing: str) -> None:
+        if not self._console.is_terminal and doing != self._said:
+            self._print(doing)  # whoever reads a log wants to know what a search waits for
+        self._said = doing
         self._progress.start()
         self._progress.update(self._whole, description=doing)
 

@@ -2,7 +2,9 @@
 
 import contextlib
 import logging
+import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -25,6 +27,7 @@ _GRACE_S = 20.0
 _WAITING_S = 10.0
 """How long a task may wait for its place before somebody is told."""
 _LOOK_S = 1.0
+_KNOCK_S = 10.0
 _A_BIT = 0.001
 """Of the resource that marks a kind of machine: enough to be on one, little enough for a thousand tasks."""
 
@@ -315,10 +318,25 @@ def _connect(address: str | None) -> bool:
         )
     with _own_signal_handlers():
         try:
+            _knock(address)
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise RefusedError(f"no Ray cluster at {address or 'this machine'}: {first_line(error)}") from error
+        except (OSError, RuntimeError, ValueError) as error:
+            why = getattr(error, "strerror", None) or first_line(error)
+            raise RefusedError(f"no Ray cluster at {address or 'this machine'}: {why}") from error
     return True
+
+
+def _knock(address: str | None) -> None:
+    """Ray would ask an address where nobody answers for minutes.
+
+    Raises:
+        OSError: If nobody does.
+    """
+    if address in (None, "auto"):
+        address = os.environ.get("RAY_ADDRESS")
+    host, _, port = (address or "").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S).close()
 
 
 @contextlib.contextmanager
