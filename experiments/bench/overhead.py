@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from experiments.bench.allowance import Allowance
+from experiments.bench.no_op import PREPARATION, NoOp, fake_accuracy
 from experiments.bench.options import Quick
 from nas.config import SearchConfig
-from nas.dispatch import Task, dispatch
-from nas.evaluation_tasks import AccuracyRecord, DataFacts, Evaluation, Preparation
-from nas.executors.interface import Evaluate, Event, Report
+from nas.dispatch import dispatch
 from nas.executors.local import LocalExecutor
 from nas.observer import Observer
 from nas.pricing import make_cost_model
@@ -32,22 +32,6 @@ NUM_TRIALS = 1_000
 BLOCK = 50
 """Trials between two changes of turn: drift of the machine meets both alike."""
 TARGET = 1.3
-
-_PREPARATION = Preparation(
-    data=DataFacts(source="digits", num_classes=10, in_channels=1, num_train=1_000, num_minival=500, digest=""),
-    mode="float32-channels_last",
-    step_mode="float32-channels_last",
-    mode_seconds={},
-    hardware="none",
-    device="none",
-    step_threads=1,
-    canary_s=0.1,
-    target_kind="cpu",
-    is_target_here=True,
-    step_time_ref_s=0.1,
-    params_ref=1_000_000,
-    training_seconds=0.0,
-)
 
 
 def main(*, quick: Quick = False) -> None:
@@ -84,7 +68,7 @@ def _race(sampler: str, num_trials: int) -> tuple[list[float], list[float]]:
             }
         )  # fmt: skip
         bare = _bare_loop(Path(folder) / "bare.db", config)
-        executor = LocalExecutor(_NoOp)
+        executor = LocalExecutor(NoOp)
         try:
             ours = _our_loop(Path(folder), config, executor)
             bare_s, our_s = [], []
@@ -108,7 +92,7 @@ def _bare_loop(path: Path, config: SearchConfig) -> Callable[[], None]:
     def block() -> None:
         for _ in range(BLOCK):
             trial = study.ask(space)
-            study.tell(trial, _fake_accuracy(trial.number))
+            study.tell(trial, fake_accuracy(trial.number))
 
     return block
 
@@ -119,60 +103,21 @@ def _our_loop(folder: Path, config: SearchConfig, executor: LocalExecutor) -> Ca
         study,
         config=config,
         space=config.search_space(),
-        preparation=_PREPARATION,
-        costs=make_cost_model(config, _PREPARATION, tables=()),
+        preparation=PREPARATION,
+        costs=make_cost_model(config, PREPARATION, tables=()),
         records=[],
         observer=Observer(),
         on_table=_no_table,
     )
 
     def block() -> None:
-        dispatch(_Allowance(loop, BLOCK), executor, stop_requested=lambda: False, on_drain=lambda running: None)
+        dispatch(Allowance(loop, BLOCK), executor, stop_requested=lambda: False, on_drain=lambda running: None)
 
     return block
 
 
 def _no_table(table: StepTimeTable) -> CostModel:
     raise RuntimeError("nothing is calibrated where multiply-adds stand in for step time")
-
-
-class _Allowance:
-    """Lets a source hand out so many tasks."""
-
-    def __init__(self, source: StudyLoop, tasks: int) -> None:
-        self._source, self._left = source, tasks
-
-    def next_task(self) -> Task | None:
-        if self._left == 0:
-            return None
-        self._left -= 1
-        return self._source.next_task()
-
-    def handle(self, event: Event) -> None:
-        self._source.handle(event)
-
-    def abandon(self, task: int) -> None:
-        self._source.abandon(task)
-
-
-class _NoOp(Evaluate):
-    """Answers at once, in a process of its own, as a real evaluation would."""
-
-    def __init__(self, worker: int) -> None:
-        self._calls = 0
-
-    def __call__(self, work: object, report: Report) -> Evaluation:
-        self._calls += 1
-        accuracy = round(1_000 * _fake_accuracy(self._calls))
-        return Evaluation(
-            accuracy=AccuracyRecord(num_correct=accuracy, num_images=1_000, seed=0, train_seconds=0.0),
-            seconds=0.0,
-        )
-
-
-def _fake_accuracy(number: int) -> float:
-    """Spread over [0, 1) without a pattern a sampler could follow."""
-    return number * 0.6180339887 % 1.0
 
 
 def _seconds(action: Callable[[], None]) -> float:
