@@ -28,7 +28,7 @@ RECIPES = {
     "python tag": ("sampler: !!python/object/apply:os.system ['true']", "tag"),
     "alias bomb": ("a: &a [1, 1]\nb: &b [*a, *a]", "aliases are not allowed, got '*a'"),
     "unknown sampler": ("sampler: tpee", "unknown sampler 'tpee'; did you mean 'tpe'?"),
-    "unknown executor": ("executor: moon", "executor: Input should be 'local', got 'moon'"),
+    "unknown executor": ("executor: moon", "executor: Input should be 'local' or 'ray', got 'moon'"),
     "no workers": ("workers: 0", "workers: Input should be greater than or equal to 1, got 0"),
     "negative learning rate": ("train: {lr: -1.0}", "train.lr: Input should be greater than 0, got -1.0"),
     "no epochs": ("fidelity: {epochs: 0}", "fidelity.epochs: Input should be greater than or equal to 1, got 0"),
@@ -79,6 +79,11 @@ FLAGS = {
     "NaN exponent": (["--w", "nan"], "w: Input should be a finite number, got nan"),
     "time-out of nothing": (["--timeout", "0"], "timeout_s: Input should be greater than 0, got 0"),
     "unknown sampler": (["--sampler", "tpee"], "did you mean 'tpe'?"),
+    "a cluster's flag without the cluster": (["--cpus-per-trial", "2"], "--cpus-per-trial needs --executor ray"),
+    "more than a GPU": (["--executor", "ray", "--gpus-per-trial", "2"], "cluster.gpus_per_trial: Input should be less"),
+    "a GPU of one's own choice": (["--executor", "ray", "--device", "cuda:1"], "where Ray deals GPUs out, got cuda:1"),
+    "a target of no cluster": (["--set", "step_time.targets=fast"], "machines of a Ray cluster, got executor local"),
+    "no time for a trial": (["--set", "trial_timeout_s=0"], "trial_timeout_s: Input should be greater than 0, got 0"),
 }
 
 
@@ -90,9 +95,10 @@ def nas(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
     return int(ended.value.code or 0)
 
 
-def require_one_line(capsys: pytest.CaptureFixture[str], expected: str) -> None:
+def require_one_line(capsys: pytest.CaptureFixture[str], expected: str, *, said: str = "") -> None:
+    """One line of error, beside what was said before."""
     output = capsys.readouterr()
-    assert output.out == ""
+    assert output.out == said
     assert output.err.startswith("nas: ")
     assert output.err.count("\n") == 1, output.err
     assert expected in output.err
@@ -196,7 +202,7 @@ def test_images_that_are_not_there(
     """Found by a worker, and still one line and no traceback."""
     arguments = ("search", "quickstart", "--data", f"imagefolder:{tmp_path / 'nowhere'}", "--out", tmp_path / "run")
     assert nas(monkeypatch, *arguments) == 2
-    require_one_line(capsys, str(tmp_path / "nowhere"))
+    require_one_line(capsys, str(tmp_path / "nowhere"), said="reading the images\n")
 
 
 @pytest.mark.parametrize("content", [None, "garbage", "{}"], ids=["missing", "garbage", "no table"])

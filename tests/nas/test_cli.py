@@ -116,6 +116,7 @@ def test_rerank_compare_and_report(
 def test_the_benchmarks_have_names(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert nas(monkeypatch, "bench", "--list") == 0
     assert capsys.readouterr().out.split() == [
+        "cluster",
         "family",
         "overhead",
         "progressive",
