@@ -26,7 +26,7 @@ SCRIPTS = ("slurm_node.sbatch", "slurm_ray.sbatch")
 
 STAND_IN = """#!/usr/bin/env bash
 # Each call is a line of its own, arguments between tabs.
-{ printf '%s' "${0##*/}"; printf '\\t%s' "$@"; printf '\\n'; } >>"$CALLS"
+{ printf '%s' "${0##*/}"; printf '\\t%s' "${@//$'\\n'/ }"; printf '\\n'; } >>"$CALLS"
 """
 STAND_INS = {
     # Works until it is told to stop, unless it is to end at once; says when it began and what it was told.
@@ -47,6 +47,7 @@ STAND_INS = {
         [ "$1" = getent ] || exec "$@"
         echo "10.0.0.1        STREAM first"; echo "10.0.0.1        DGRAM"
     """,
+    "python": "",
     "ray": """
         [ "$1" = start ] || exit 0
         [ -n "${RAY_AUTH_TOKEN:-}" ] && [ "$RAY_AUTH_MODE" = token ] || exit 1
@@ -163,6 +164,7 @@ def test_several_nodes_search_on_a_ray_cluster_of_theirs(cluster: Cluster) -> No
     others = cluster.call("srun", "--nodes=2", "--ntasks=2")
     assert {"--exclude=node1", "--cpus-per-task=32", "--kill-on-bad-exit=0", "--no-kill"} <= set(others)
     assert others[others.index("ray") :][:3] == ["ray", "start", "--address=10.0.0.1:20007"]
+    assert cluster.call("python", "-c")[-2:] == ["10.0.0.1:20007", "3"]
     given = parsed(cluster.call("nas", "search"))
     assert (given["executor"], given["ray_address"], given["trials"]) == ("ray", "10.0.0.1:20007", 7)
     assert (given["gpus_per_trial"], given["cpus_per_trial"], given["workers"]) == (0.5, 4, None)
