@@ -24,10 +24,10 @@ from experiments.bench.training.plain import PillowImages
 from experiments.bench.training.short_training import Comparison, table
 from experiments.bench.training.timm_training import timm_batches, timm_steps
 from experiments.bench.training.turns import Turns, interval, take_turns
-from proxies.proxy_data import load_splits
 from proxies.data.batches import make_batches, normalisation_of
 from proxies.device import find_device
 from proxies.execution import PLAIN
+from proxies.proxy_data import load_splits
 from proxies.training.config import DataConfig
 from proxies.training_step import make_training_step
 from search_spaces.architecture import parse
