@@ -6,30 +6,27 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from functools import partial
 from typing import NoReturn
 
 import optuna
 from optuna.samplers import BaseSampler
 
 from proxies.costs import CostModel
-from proxies.micro_batches import fit_micro_batches
+from proxies.infeasible import InfeasibleError
 from proxies.seeds import derived_seed
 from proxies.step_time_table import StepTimeTable
-from search_spaces.architecture import Architecture, parse
+from search_spaces.architecture import parse
 from search_spaces.space import SearchSpace
 
+from .appraisal import Appraisal
 from .config import SearchConfig
 from .dispatch import Task
 from .evaluation_tasks import Calibrate, Evaluation, Judge, Preparation
 from .executors.interface import Died, Done, Event, Infeasible, Interrupted, Progress, Refused, RefusedError, Started
 from .observer import Observer
-from .pricing import problem_of, target_workload
 from .recovery import INTERRUPTED, MAX_LOST_NODES, NODE_LOST, deaths, enqueue_owed, lost_nodes
-from .reward import Reward
 from .samplers import make_sampler
 from .samplers.problem import EarlierRun, Problem
-from .search_limits import GIB
 from .search_problem import require_reachable_step_time, search_problem
 from .trial_checkpoints import KeptTraining, kept_training
 from .trials import (
@@ -118,17 +115,10 @@ class StudyLoop:
         """
         self._study, self._config, self._space, self._preparation = study, config, space, preparation
         self._observer, self._on_told, self._log_death, self._forget = observer, on_told, log_death, forget
-        self._costs, self._on_table = costs, on_table
+        self._appraisal, self._on_table = Appraisal(config, preparation, costs), on_table
         self._unpriced: list[tuple[_Attempt, Evaluation]] = []
         self._is_calibrating, self._calibration_deaths = False, 0
         self._stop_requested, self._clock = stop_requested, clock
-        self._reward = Reward(
-            w=config.w, v=config.v, step_time_ref_s=preparation.step_time_ref_s, params_ref=preparation.params_ref
-        )
-        # Memory follows from the architecture alone, before there is a table.
-        self._memory_model = CostModel(
-            workload=target_workload(config, preparation), device_kind=preparation.target_kind
-        )
         self._deadline = clock() + (config.timeout_s or math.inf)
         self._distributions = distributions(space)
         self._earlier = earlier
@@ -157,7 +147,7 @@ class StudyLoop:
 
     def next_task(self) -> Task | None:
         """The calibration, if it is to be made; else the next candidate that is not known yet."""
-        if self._costs is None and not self._is_calibrating:
+        if self._appraisal.costs is None and not self._is_calibrating:
             self._is_calibrating = True
             return Task(CALIBRATION, Calibrate(preparation=self._preparation))
         while self._may_ask() and not self._stop_requested():
@@ -170,7 +160,7 @@ class StudyLoop:
             architecture = parse(candidate.architecture)
             beyond = self._problem.limits.reason(self._space.encode(architecture))
             if beyond is None:
-                work = self._work(candidate, self._micro_batches(architecture))
+                work = self._work(candidate, self._appraisal.micro_batches(architecture))
                 return Task(trial.number, work, self._config.trial_timeout_s)
             self._declare_infeasible(attempt, beyond)
         return None
@@ -208,7 +198,7 @@ class StudyLoop:
             case Progress(doing=doing):
                 self._observer.calibrating(doing)
             case Done(result=StepTimeTable() as table):
-                self._costs = self._on_table(table)
+                self._appraisal.costs = self._on_table(table)
                 self._problem, self._sampler_of = self._make_sampler()
                 self._observer.calibrated(table)
                 waiting, self._unpriced = self._unpriced, []
@@ -255,7 +245,7 @@ class StudyLoop:
     def _may_ask(self) -> bool:
         if self._clock() >= self._deadline or self.judged + len(self._running) >= self._config.trials:
             return False
-        if self._costs is None and self._config.max_step_time_s is not None:
+        if self._appraisal.costs is None and self._config.max_step_time_s is not None:
             return False  # nobody knows yet who keeps the limit, the backbone included
         if self._waiting:
             return True
@@ -267,7 +257,9 @@ class StudyLoop:
         return self._duplicates_in_a_row >= MAX_DUPLICATES_IN_A_ROW or self.judged >= self._space.size
 
     def _make_sampler(self) -> tuple[Problem, Callable[[int], BaseSampler]]:
-        problem = search_problem(self._config, self._preparation, self._reward, self._costs, self._earlier)
+        problem = search_problem(
+            self._config, self._preparation, self._appraisal.reward, self._appraisal.costs, self._earlier
+        )
         require_reachable_step_time(problem)
         return problem, make_sampler(self._config.sampler, problem)
 
@@ -304,7 +296,9 @@ class StudyLoop:
             self._running[candidate.duplicate_of].followers.append(trial)
             return
         self._duplicates_in_a_row += 1
-        tell_duplicate(self._study, trial, self._values(verdict.outcome) if verdict and verdict.outcome else None)
+        tell_duplicate(
+            self._study, trial, self._appraisal.values(verdict.outcome) if verdict and verdict.outcome else None
+        )
 
     def _start(self, trial: optuna.Trial, candidate: Candidate) -> _Attempt:
         attempt = self._running[trial.number] = _Attempt(trial, candidate, datetime.now())
@@ -321,36 +315,20 @@ class StudyLoop:
             micro_batches=micro_batches,
         )
 
-    def _micro_batches(self, architecture: Architecture) -> int:
-        """In how many parts a step of the target training fits into memory, if it does."""
-        if self._config.max_memory_gib is None:
-            return 1
-        needed = partial(self._memory_model.peak_memory_bytes, architecture)
-        limit, batch_size = self._config.max_memory_gib * GIB, self._config.step_time.batch_size
-        return fit_micro_batches(needed, limit, batch_size) or 1
-
     def _take(self, attempt: _Attempt, evaluation: Evaluation) -> None:
         """Judge what a worker found out, as soon as its price is known."""
-        if self._costs is None:
+        if self._appraisal.costs is None:
             self._unpriced.append((attempt, evaluation))
         else:
             self._judge(attempt, evaluation)
 
     def _judge(self, attempt: _Attempt, evaluation: Evaluation) -> None:
-        # What is no number must never reach Optuna, which would call infinity its best value.
-        problem = problem_of(evaluation.step_time) if evaluation.step_time else None
-        if problem is not None:
-            self._declare_infeasible(attempt, problem)
+        try:
+            outcome = self._appraisal.outcome(parse(attempt.candidate.architecture), evaluation, attempt.where)
+        except InfeasibleError as error:
+            self._declare_infeasible(attempt, error.reason)
             return
-        outcome = self._outcome(attempt, evaluation)
-        limit = self._config.max_step_time_s
-        if limit is not None and outcome.step_time_s > limit:
-            # Only of a batch in parts is S measured where there is a limit.
-            found = f"a training step takes {outcome.step_time_s:.4g} s in {outcome.micro_batches} parts"
-            self._declare_infeasible(attempt, f"{found}, max_step_time_s is {limit:g}")
-            return
-        values = self._values(outcome)
-        tell_complete(self._study, attempt.trial, outcome, values)
+        tell_complete(self._study, attempt.trial, outcome, self._appraisal.values(outcome))
         self._conclude(attempt, State.COMPLETE, outcome=outcome)
 
     def _declare_infeasible(self, attempt: _Attempt, reason: str) -> None:
@@ -401,45 +379,10 @@ class StudyLoop:
             if state is State.FAILED:
                 tell_failed(self._study, trial, f"its original, trial {record.number}, died")
             else:
-                tell_duplicate(self._study, trial, self._values(outcome) if outcome else None)
-        reward = self._reward_of(outcome) if outcome else None
+                tell_duplicate(self._study, trial, self._appraisal.values(outcome) if outcome else None)
+        reward = self._appraisal.reward_of(outcome) if outcome else None
         self._observer.finished(record, reward, judged=self.judged)
         self._on_told()
-
-    def _outcome(self, attempt: _Attempt, evaluation: Evaluation) -> Outcome:
-        if self._costs is None:
-            raise RuntimeError("a candidate cannot be priced before the step-time table is there")
-        measured = evaluation.step_time
-        parts = measured.micro_batches if measured else 1
-        costs = self._costs(parse(attempt.candidate.architecture), parts)
-        if measured is None and costs.step_time_s is None:
-            raise RuntimeError("a candidate whose step time is not predicted must be measured")
-        return Outcome(
-            accuracy=evaluation.accuracy,
-            step_time_s=measured.median_s if measured else costs.step_time_s or math.nan,
-            step_time_rse=measured.relative_standard_error if measured else costs.step_time_rse,
-            params=costs.params,
-            macs=costs.macs,
-            peak_memory_bytes=costs.peak_memory_bytes,
-            micro_batches=parts,
-            seconds=evaluation.seconds,
-            where=attempt.where,
-            step_time=measured,
-        )
-
-    def _values(self, outcome: Outcome) -> list[float]:
-        """What the sampler learns: the reward, or the objectives in their order."""
-        figures = {
-            "accuracy": outcome.accuracy.accuracy,
-            "step_time": outcome.step_time_s,
-            "params": float(outcome.params),
-        }
-        chosen = [figures[name] for name in self._config.objectives]
-        return chosen or [self._reward_of(outcome)]
-
-    def _reward_of(self, outcome: Outcome) -> float:
-        accuracy = outcome.accuracy.accuracy
-        return self._reward(accuracy=accuracy, step_time_s=outcome.step_time_s, params=outcome.params)
 
 
 def _next_proposal(records: Sequence[TrialRecord]) -> int:
