@@ -137,6 +137,9 @@ class FinalistLoop:
             if (plan.number not in timed if isinstance(plan, Timing) else (plan.number, plan.replicate) not in trained)
         ]
         self._tasks = TaskQueue(missing, max_retries=config.max_retries)
+        for plan in planned:
+            if plan not in missing:
+                self._forget_training(plan)  # unless its driver died before it could
 
     def next_task(self) -> Task | None:
         task = self._tasks.next_task()
@@ -188,10 +191,12 @@ class FinalistLoop:
         self._finish(task)
 
     def _finish(self, task: int) -> None:
-        plan = self._tasks[task]
+        self._forget_training(self._tasks[task])
+        self._tasks.finished(task)
+
+    def _forget_training(self, plan: Replicate | Timing) -> None:
         if isinstance(plan, Replicate):
             self._forget(kept_training(self._config, plan.architecture, plan.replicate))
-        self._tasks.finished(task)
 
     def _write(self, plan: Replicate | Timing, result: object) -> None:
         match plan, result:

@@ -58,6 +58,7 @@ class FitLoop:
         self._tasks = TaskQueue(missing, max_retries=config.max_retries)
         self._study, self._config, self._preparation = study, config, preparation
         self._on_progress, self._log_death = on_progress, log_death
+        self._forget(*(plan for plan in planned if plan not in missing))  # unless the driver died before it could
 
     def next_task(self) -> Task | None:
         task = self._tasks.next_task()
@@ -112,6 +113,11 @@ class FitLoop:
         self._finish(task)
 
     def _finish(self, task: int) -> None:
-        plan = self._tasks[task]
-        forget_trainings(self._config, kept_training(self._config, plan.architecture, plan.replicate, plan.train_size))
+        self._forget(self._tasks[task])
         self._tasks.finished(task)
+
+    def _forget(self, *plans: FitTraining) -> None:
+        """Remove what is kept of trainings that are dealt with."""
+        config = self._config
+        kept = (kept_training(config, plan.architecture, plan.replicate, plan.train_size) for plan in plans)
+        forget_trainings(config, *kept)
