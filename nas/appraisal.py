@@ -10,8 +10,7 @@ from search_spaces.architecture import Architecture
 
 from .config import SearchConfig
 from .evaluation_tasks import Evaluation, Preparation
-from .pricing import problem_of, target_workload
-from .reward import Reward
+from .pricing import problem_of, reward_of, target_workload
 from .search_limits import GIB
 from .trials import Outcome
 
@@ -25,9 +24,7 @@ class Appraisal:
     """
 
     def __init__(self, config: SearchConfig, preparation: Preparation, costs: CostModel | None) -> None:
-        self.reward = Reward(
-            w=config.w, v=config.v, step_time_ref_s=preparation.step_time_ref_s, params_ref=preparation.params_ref
-        )
+        self.reward = reward_of(config, preparation)
         self.costs = costs
         self._config = config
         # Memory follows from the architecture alone, before there is a table.

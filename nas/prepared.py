@@ -12,7 +12,7 @@ from .config import SearchConfig, make_config
 from .evaluation_tasks import Calibrate, Inspect, Inspection, Preparation, make_evaluator
 from .executors.interface import Report
 from .limits import Limits
-from .pricing import make_cost_model, preparation_work, read_tables, with_reference_of
+from .pricing import make_cost_model, preparation_work, read_tables, reward_of, with_reference_of
 from .reward import Reward
 from .search_problem import require_reachable_sizes, require_reachable_step_time, search_problem
 
@@ -47,8 +47,7 @@ class Prepared:
     @cached_property
     def reward(self) -> Reward:
         """What is maximised."""
-        known, config = self.preparation, self.config
-        return Reward(w=config.w, v=config.v, step_time_ref_s=known.step_time_ref_s, params_ref=known.params_ref)
+        return reward_of(self.config, self.preparation)
 
     @cached_property
     def costs(self) -> CostModel:

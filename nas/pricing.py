@@ -13,6 +13,7 @@ from proxies.workload import Workload
 
 from .config import SearchConfig
 from .evaluation_tasks import DataFacts, Inspection, Preparation, Prepare
+from .reward import Reward
 
 
 class TableError(ValueError):
@@ -65,6 +66,18 @@ def read_tables(config: SearchConfig, inspection: Inspection) -> list[StepTimeTa
 def is_of(table: StepTimeTable, device: DeviceIdentity) -> bool:
     """Whether a table was calibrated on this very hardware and software."""
     return table.device == device
+
+
+def reward_of(
+    config: SearchConfig, preparation: Preparation, *, w: float | None = None, v: float | None = None
+) -> Reward:
+    """A run's reward, or the same with other exponents."""
+    return Reward(
+        w=config.w if w is None else w,
+        v=config.v if v is None else v,
+        step_time_ref_s=preparation.step_time_ref_s,
+        params_ref=preparation.params_ref,
+    )
 
 
 def problem_of(measured: StepTime) -> str | None:

@@ -13,6 +13,7 @@ from .config import SearchConfig, read_config
 from .evaluation_tasks import AccuracyRecord, Measurement, Preparation
 from .family.members import Family, read_family
 from .leaderboard import Entry, leaderboard
+from .pricing import reward_of
 from .reward import Reward
 from .run_directory import RunDirectory, RunDirectoryError
 from .storage import load_study
@@ -56,12 +57,7 @@ class Run:
 
     def reward(self, *, w: float | None = None, v: float | None = None) -> Reward:
         """The run's reward, or the same with other exponents."""
-        return Reward(
-            w=self.config.w if w is None else w,
-            v=self.config.v if v is None else v,
-            step_time_ref_s=self.preparation.step_time_ref_s,
-            params_ref=self.preparation.params_ref,
-        )
+        return reward_of(self.config, self.preparation, w=w, v=v)
 
     def leaderboard(self, reward: Reward | None = None) -> list[Entry]:
         return leaderboard(self.records, reward or self.reward(), self.replicates, self.measurements)
