@@ -32,12 +32,13 @@ class BareTrainings:
         start, workers = time.perf_counter(), len(self._pipes)
         for place, pipe in enumerate(self._pipes):
             pipe.send(architectures[place::workers])
-        pending, ends = set(self._pipes), []
+        pending, ends = list(self._pipes), []
         while pending:
-            for pipe in wait(list(pending)):
-                pipe.recv()  # type: ignore[union-attr]
-                ends.append(time.perf_counter())
-                pending.remove(pipe)  # type: ignore[arg-type]
+            ready = wait(pending)
+            ends += [time.perf_counter()] * len(ready)
+            pending = [pipe for pipe in pending if pipe not in ready]
+        for pipe in self._pipes:
+            pipe.recv()
         return statistics.mean(ends) - start
 
     def __enter__(self) -> Self:
