@@ -9,7 +9,6 @@ from pathlib import Path
 
 import optuna
 from optuna.exceptions import StorageInternalError
-from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -17,7 +16,7 @@ from search_spaces.messages import first_line
 
 from ..config import SearchConfig, read_config
 from ..run import Run, read_run
-from ..run_directory import RunDirectory, RunDirectoryError
+from ..run_directory import RunDirectory
 from ..storage import STUDY_NAME, load_study
 from ..trials import TrialRecord, flaw_of, read_records
 
@@ -72,30 +71,28 @@ class Case:
         return self._copy.study_file
 
     @cached_property
-    def damage(self) -> Damage | None:
-        """What is wrong with the study's file itself."""
+    def _opened(self) -> optuna.Study | Damage:
         try:
-            return damage_of(self.study_copy)
+            return _open(self.study_copy)
         except sqlite3.Error as error:
             return Damage(what=f"cannot be read: {first_line(error)}")
 
-    @cached_property
-    def trials(self) -> list[FrozenTrial] | None:
-        """All trials; None where the study cannot be opened."""
-        try:
-            return self.study.get_trials(deepcopy=False) if self.study is not None else None
-        except (SQLAlchemyError, StorageInternalError, ValueError, KeyError):
+    @property
+    def damage(self) -> Damage | None:
+        """What is wrong with the study's file itself."""
+        return self._opened if isinstance(self._opened, Damage) else None
+
+    @property
+    def study(self) -> optuna.Study | None:
+        """The copy, opened; None where there is none that can be opened and read."""
+        if not self.directory.study_file.exists() or isinstance(self._opened, Damage):
             return None
+        return self._opened
 
     @cached_property
-    def study(self) -> optuna.Study | None:
-        """The copy, opened."""
-        if not self.directory.study_file.exists() or self.damage is not None:
-            return None
-        try:
-            return load_study(RunDirectory(self.study_copy.parent))
-        except RunDirectoryError:
-            return None
+    def trials(self) -> list[FrozenTrial] | None:
+        """All trials; None where there is no study."""
+        return None if self.study is None else self.study.get_trials(deepcopy=False)
 
     @cached_property
     def flaws(self) -> dict[int, str]:
@@ -131,8 +128,8 @@ def study_files(directory: RunDirectory) -> list[Path]:
     return [file for file in beside if file.exists()]
 
 
-def damage_of(file: Path) -> Damage | None:
-    """What is wrong with a study's file, from its size to its tables; None if it can be opened and is whole."""
+def _open(file: Path) -> optuna.Study | Damage:
+    """Open a study and read all of it; or what is wrong with its file, from its size to its tables."""
     with file.open("rb") as opened:
         head = opened.read(100)
     if not head:
@@ -140,7 +137,8 @@ def damage_of(file: Path) -> Damage | None:
     if not head.startswith(b"SQLite format 3\x00"):
         return Damage(what="is no SQLite database", has_rows=False)
     try:
-        return _inner_damage(file)
+        damage = _damage_of_tables(file)
+        return damage if damage is not None else _read_all(file)
     except _DAMAGES as error:
         held, whole = file.stat().st_size, int.from_bytes(head[16:18]) * int.from_bytes(head[28:32])
         if held < whole:
@@ -148,25 +146,24 @@ def damage_of(file: Path) -> Damage | None:
         return Damage(what=f"is damaged: {first_line(error.__cause__ or error)}")
 
 
-def _inner_damage(file: Path) -> Damage | None:
+def _damage_of_tables(file: Path) -> Damage | None:
     with closing(sqlite3.connect(file, timeout=_BUSY_S)) as connection:
         answers = [row[0] for row in connection.execute("PRAGMA integrity_check(3)")]
         tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if answers != ["ok"]:
-        return Damage(what=f"is damaged: {first_line(ValueError(answers[0]))}")
-    if not {"studies", "trials", "version_info"} <= tables:
-        return Damage(what=f"holds no study, but {', '.join(sorted(tables)) or 'nothing'}", has_rows=False)
-    storage = RDBStorage(f"sqlite:///{file}", skip_table_creation=True, skip_compatibility_check=True)
-    try:
-        if STUDY_NAME not in {study.study_name for study in storage.get_all_studies()}:
+        if answers != ["ok"]:
+            return Damage(what=f"is damaged: {first_line(ValueError(answers[0]))}")
+        if not {"studies", "trials", "version_info"} <= tables:
+            return Damage(what=f"holds no study, but {', '.join(sorted(tables)) or 'nothing'}", has_rows=False)
+        if (STUDY_NAME,) not in connection.execute("SELECT study_name FROM studies").fetchall():
             return Damage(what="holds no study of a search", has_rows=False)
-        # That all of it can be read is enough.
-        study_id = storage.get_study_id_from_name(STUDY_NAME)
-        storage.get_all_trials(study_id, deepcopy=False)
-        storage.get_study_user_attrs(study_id)
-    finally:
-        storage.engine.dispose()
     return None
+
+
+def _read_all(file: Path) -> optuna.Study:
+    study = load_study(RunDirectory(file.parent))
+    study.get_trials(deepcopy=False)
+    dict(study.user_attrs)
+    return study
 
 
 def _snapshot(file: Path, target: Path) -> None:

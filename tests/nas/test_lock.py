@@ -18,6 +18,7 @@ import pytest
 
 import nas.run_lock
 from nas.cli import main
+from nas.evaluation_tasks import Judge
 from nas.file_systems import FileSystem
 from nas.run_directory import RunDirectory, RunDirectoryError
 from nas.run_lock import LEASE_S, Holder, LostLockError, RunLock, holder_file, lock_file, locked, read_holder, take_over
@@ -210,6 +211,26 @@ def test_who_is_taken_over_writes_nothing_more(tmp_path: Path) -> None:
         holder_file(tmp_path).unlink()
         assert own.is_lost(), "for ever, also when the other one has ended"
     assert [record.state for record in read_records(load_study(RunDirectory(tmp_path)))] == [State.RUNNING]
+
+
+def test_a_search_that_is_taken_over_ends_and_tells_nothing_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nas.run_lock, "CHECK_S", 0.0)
+    judged = 0
+
+    def evaluate(work: object, report: Any) -> object:
+        nonlocal judged
+        judged += isinstance(work, Judge)
+        if judged == 3:
+            hold(tmp_path)
+        return fake_search.evaluate(work, report)
+
+    with pytest.raises(LostLockError, match="taken over by process 4242 on node7"):
+        fake_search.run(fake_search.config(tmp_path, trials=6), fake_search.InlineExecutor(evaluate))
+    states = [record.state for record in read_records(load_study(RunDirectory(tmp_path)))]
+    assert states == [State.COMPLETE, State.COMPLETE, State.RUNNING]
+    assert read_holder(tmp_path) == ELSEWHERE
 
 
 def test_another_ones_holder_file_is_left_alone(tmp_path: Path) -> None:
