@@ -12,6 +12,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import FrameType
 
+import psutil
+
 from proxies.infeasible import InfeasibleError
 from search_spaces.messages import first_line
 
@@ -148,10 +150,12 @@ class _Worker:
         self._process.terminate()
 
     def end(self) -> None:
-        """Kill it: what a worker keeps, it has kept on disk."""
+        """Kill it and what it has started: what a worker keeps, it has kept on disk."""
         self.task = None
         self.pipe.close()
+        children = _children(self._process.pid)
         self._process.kill()
+        _kill(children)
         self._process.join(_JOIN_S)
 
     def _death(self, task: int) -> Event:
@@ -246,4 +250,21 @@ def _die_with_driver() -> None:
     driver = multiprocessing.parent_process()
     if driver is not None:
         driver.join()
+    _kill(_children(os.getpid()))
     os._exit(1)
+
+
+def _children(pid: int | None) -> list[psutil.Process]:
+    """Processes that a worker has started, to read images; who waits for a disk sees no end of its parent."""
+    if pid is None:  # which means ourselves to psutil
+        return []
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _kill(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
