@@ -70,7 +70,8 @@ def search(config: SearchConfig, *, by_population: bool, places: int, out: Path)
             name="pbt" if by_population else "asha",
             storage_path=str(out.absolute()),
             failure_config=tune.FailureConfig(max_failures=2),
-            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1, num_to_keep=3),
+            # Population based training makes its own, and keeps processes only where nobody else does.
+            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0 if by_population else 1),
             verbose=0,
         ),
     )
