@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from search_spaces.messages import first_line
 
 from .config import SearchConfig
+from .driver_storage import DriverStorage
 from .file_systems import file_system_of
 from .run_directory import RunDirectory, RunDirectoryError
 from .run_lock import RunLock
@@ -29,6 +30,7 @@ STUDY_NAME = "search"
 """Of the one study in the file."""
 # SQLite's own patience with a lock; Optuna's dashboard and our readers may hold one for a moment.
 _TIMEOUT_S = 60
+_ASK = "nas doctor says what is wrong and what can be repaired"
 _WRITING = ("INSERT", "UPDATE", "DELETE")
 _DIRECTIONS = {
     "accuracy": StudyDirection.MAXIMIZE,
@@ -47,7 +49,7 @@ def load_study(directory: RunDirectory) -> optuna.Study:
         return optuna.load_study(study_name=STUDY_NAME, storage=_open(directory.study_file, to_read=True))
     except (SQLAlchemyError, StorageInternalError, KeyError, AssertionError, RuntimeError) as error:
         cause = error.__cause__ or error
-        raise RunDirectoryError(f"cannot read {directory.study_file}: {first_line(cause)}") from None
+        raise RunDirectoryError(f"cannot read {directory.study_file}: {first_line(cause)} ({_ASK})") from None
 
 
 def read_only_storage(directory: RunDirectory) -> RDBStorage:
@@ -88,11 +90,11 @@ def open_study(directory: RunDirectory, config: SearchConfig, lock: RunLock | No
         study = optuna.create_study(
             study_name=STUDY_NAME,
             storage=storage,
-            directions=[_DIRECTIONS[name] for name in config.objectives] or [StudyDirection.MAXIMIZE],
+            directions=directions_of(config),
             load_if_exists=True,
         )
     except (sqlite3.Error, SQLAlchemyError, AssertionError, RuntimeError) as error:
-        raise RunDirectoryError(f"cannot use {directory.study_file}: {first_line(error)}") from None
+        raise RunDirectoryError(f"cannot use {directory.study_file}: {first_line(error)} ({_ASK})") from None
     started_with = read_fingerprint(study)
     if started_with is None or not study.get_trials(deepcopy=False):
         # Nothing has been judged: a mistake in the first attempt, such as a misspelt folder, may be mended.
@@ -104,14 +106,17 @@ def open_study(directory: RunDirectory, config: SearchConfig, lock: RunLock | No
     return study
 
 
+def directions_of(config: SearchConfig) -> list[StudyDirection]:
+    """Of the values that are told: of each objective, or of the reward."""
+    return [_DIRECTIONS[name] for name in config.objectives] or [StudyDirection.MAXIMIZE]
+
+
 def _open(path: Path, *, to_read: bool) -> RDBStorage:
     """Open the file; one that is only read is taken as it is, and opens in half the time."""
-    return RDBStorage(
-        f"sqlite:///{path}",
-        engine_kwargs={"connect_args": {"timeout": _TIMEOUT_S}},
-        skip_compatibility_check=to_read,
-        skip_table_creation=to_read,
-    )
+    url, engine = f"sqlite:///{path}", {"connect_args": {"timeout": _TIMEOUT_S}}
+    if to_read:
+        return RDBStorage(url, engine_kwargs=engine, skip_compatibility_check=True, skip_table_creation=True)
+    return DriverStorage(url, engine_kwargs=engine)
 
 
 def _fence(engine: Engine, lock: RunLock) -> None:

@@ -21,6 +21,7 @@ from search_spaces.space import SearchSpace
 from .appraisal import Appraisal
 from .config import SearchConfig
 from .dispatch import Task
+from .driver_storage import ask
 from .evaluation_tasks import Calibrate, Evaluation, Judge, Preparation
 from .executors.interface import Died, Done, Event, Infeasible, Interrupted, Progress, Refused, RefusedError, Started
 from .observer import Observer
@@ -267,7 +268,7 @@ class StudyLoop:
         """Take what waits, or a new proposal."""
         seed = derived_seed(self._config.seed, "proposal", self._next_proposal)
         self._study.sampler = self._sampler_of(seed)
-        trial = self._study.ask(self._distributions)
+        trial = ask(self._study, self._distributions)
         candidate = candidate_of(trial)
         if candidate is None:
             return trial, self._name_proposal(trial)
