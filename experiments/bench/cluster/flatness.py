@@ -16,6 +16,7 @@ from rich.table import Table
 
 from experiments.bench.no_op import PREPARATION, NoOp, fake_accuracy
 from nas.config import SearchConfig
+from nas.driver_storage import ask
 from nas.executors.local import LocalExecutor
 from nas.observer import Observer
 from nas.pricing import make_cost_model
@@ -127,7 +128,7 @@ def bare_loop(folder: Path, config: SearchConfig) -> Callable[[], None]:
 
     def one_trial() -> None:
         study.sampler = samplers(next(numbers))
-        trial = study.ask(space)
+        trial = ask(study, space)
         study.tell(trial, fake_accuracy(trial.number))
 
     return one_trial
