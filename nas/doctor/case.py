@@ -151,7 +151,7 @@ def _damage_of_tables(file: Path) -> Damage | None:
         answers = [row[0] for row in connection.execute("PRAGMA integrity_check(3)")]
         tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if answers != ["ok"]:
-            return Damage(what=f"is damaged: {first_line(ValueError(answers[0]))}")
+            raise sqlite3.DatabaseError(answers[0].splitlines()[-1])  # below a heading, where there is one
         if not {"studies", "trials", "version_info"} <= tables:
             return Damage(what=f"holds no study, but {', '.join(sorted(tables)) or 'nothing'}", has_rows=False)
         if (STUDY_NAME,) not in connection.execute("SELECT study_name FROM studies").fetchall():
@@ -160,6 +160,7 @@ def _damage_of_tables(file: Path) -> Damage | None:
 
 
 def _read_all(file: Path) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # what cannot be read is told once, by us
     study = load_study(RunDirectory(file.parent))
     study.get_trials(deepcopy=False)
     dict(study.user_attrs)

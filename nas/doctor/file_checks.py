@@ -162,7 +162,13 @@ def _put_back(directory: RunDirectory, config: SearchConfig, started_with: dict[
 def _names_of_judged(run: Run) -> set[str]:
     own = [(record.candidate.architecture, 0) for record in run.records if record.is_judged and record.candidate]
     architectures = {record.number: record.candidate.architecture for record in run.records if record.candidate}
-    again = [(architectures[number], place) for number, places in run.replicates.items() for place in places]
+    # Of a trial that was lost with its architecture, further trainings may be known.
+    again = [
+        (architectures[number], place)
+        for number, places in run.replicates.items()
+        for place in places
+        if number in architectures
+    ]
     return {kept_training(run.config, *training).file_name(run.config) for training in own + again}
 
 

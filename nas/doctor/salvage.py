@@ -9,7 +9,7 @@ import json
 import os
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,11 +56,12 @@ class Salvage:
         return f"{text}, lost: those of trials {_ranges(sorted(self.lost))}" if self.lost else text
 
 
-def salvage(file: Path, *, told: frozenset[int] = frozenset()) -> Salvage:
+def salvage(file: Path, *, directions: Sequence[StudyDirection] = (), told: frozenset[int] = frozenset()) -> Salvage:
     """Read what can be read.
 
     Args:
         file: A copy of the study's file in a folder that can be written.
+        directions: Of the values that are told; by default as the file has them.
         told: Numbers of trials that are known to have had a verdict.
 
     Raises:
@@ -72,7 +73,7 @@ def salvage(file: Path, *, told: frozenset[int] = frozenset()) -> Salvage:
     try:
         if not _copy_rows(file, rows):
             raise ValueError("nothing in it can be read")
-        return _sorted_out(storage, told | _told_rows(rows), _trial_ids(rows))
+        return _sorted_out(storage, tuple(directions), told | _told_rows(rows), _trial_ids(rows))
     finally:
         storage.engine.dispose()
 
@@ -149,6 +150,8 @@ def _copy_rows(source: Path, target: Path) -> int:
             for row in _rows(damaged, f"SELECT {', '.join(columns)} FROM {table} NOT INDEXED"):
                 if _has_whole_json(dict(zip(columns, row, strict=True))):
                     count += rows.execute(add, row).rowcount
+        # The only study in its file, whatever became of its name.
+        rows.execute("INSERT OR REPLACE INTO studies (study_id, study_name) VALUES (1, ?)", (STUDY_NAME,))
         rows.commit()
     return count
 
@@ -215,14 +218,14 @@ def _trial_ids(rows: Path) -> list[int]:
         return [trial_id for (trial_id,) in connection.execute("SELECT trial_id FROM trials")]
 
 
-def _sorted_out(storage: RDBStorage, told: frozenset[int], trial_ids: list[int]) -> Salvage:
-    if not storage.get_all_studies():
-        storage.create_new_study([StudyDirection.MAXIMIZE], STUDY_NAME)  # the first one, as it was in the old file
+def _sorted_out(
+    storage: RDBStorage, directions: tuple[StudyDirection, ...], told: frozenset[int], trial_ids: list[int]
+) -> Salvage:
     study = optuna.Study(STUDY_NAME, storage)
     mentioned = numbers_mentioned(study)
     found = {trial.number: trial for trial in _readable(storage, trial_ids)}
     count = 1 + max([*found, *told, *mentioned], default=-1)
-    directions = tuple(study.directions) or (StudyDirection.MAXIMIZE,)
+    directions = directions or tuple(study.directions) or (StudyDirection.MAXIMIZE,)
     trials = _relied_on([found.get(number) for number in range(count)], num_values=len(directions))
     saved = frozenset(number for number, trial in enumerate(trials) if trial.state in _TOLD)
     return Salvage(

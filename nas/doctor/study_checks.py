@@ -13,7 +13,7 @@ from ..config import SearchConfig
 from ..recovery import owed, recover
 from ..run import Run
 from ..run_directory import RunDirectory
-from ..storage import is_write_ahead, open_study
+from ..storage import directions_of, is_write_ahead, open_study
 from ..trials import State, TrialRecord
 from .case import Case, study_files
 from .findings import Finding, Repair, error, note, warning
@@ -134,7 +134,8 @@ def _told_in_view(case: Case) -> frozenset[int]:
 
 
 def _rebuild(case: Case) -> str:
-    salvaged = salvage(case.study_copy, told=_told_in_view(case))
+    directions = () if isinstance(case.config, str) else directions_of(case.config)
+    salvaged = salvage(case.study_copy, directions=directions, told=_told_in_view(case))
     write_study(salvaged, case.directory.study_file)
     return f"a new study: {salvaged.summary}"
 
