@@ -250,7 +250,7 @@ class _Session:
 
     def _one(self, work: Work, kind: type[Result]) -> Result:
         """Run a single task."""
-        task = _OneTask(work, self.observer)
+        task = _OneTask(work, self.observer, self._log_death, self.config.max_retries)
         self._all_of(task)
         if not isinstance(task.result, kind):
             raise TypeError(f"{kind.__name__} was expected, got {type(task.result).__name__}")
@@ -271,6 +271,9 @@ class _OneTask:
 
     work: Work
     observer: Observer
+    log_death: Callable[[str, Died], None]
+    retries: int
+    """Further attempts, should its worker die."""
     result: object = None
     is_given: bool = False
 
@@ -293,7 +296,13 @@ class _OneTask:
             case Infeasible(reason=reason):
                 raise RefusedError(f"the backbone cannot be trained here: {reason}")
             case Died(reason=reason, traceback=trace):
-                raise RuntimeError(f"the search cannot be prepared: {reason}\n{trace}")
+                self.log_death("preparation", event)
+                if trace:  # a bug
+                    raise RuntimeError(f"the search cannot be prepared: {reason}\n{trace}")
+                if not self.retries:
+                    raise RefusedError(f"the search cannot be prepared: {reason}")
+                self.retries -= 1
+                self.is_given = False
 
     def abandon(self, task: int) -> None:
         """Nothing was promised."""

@@ -161,11 +161,15 @@ class RayExecutor:
         return self._seats[-1]
 
     def _make_room(self) -> None:
-        """Idle seats give up what they hold while a task of another demand waits for its place."""
-        waiting = [seat.demand for seat in self._seats if seat.task is not None and seat.where is None]
+        """Idle seats do what waits too long for another one, or give up what they hold to a task of another demand."""
         for seat in [seat for seat in self._seats if seat.task is None]:
-            if any(demand != seat.demand for demand in waiting):
+            waiting = [other for other in self._seats if other.task is not None and other.where is None]
+            late = [other for other in waiting if self._clock() - other.since >= _WAITING_S]
+            if any(other.demand != seat.demand for other in waiting):
                 self._end(seat)
+            elif late and late[0].task is not None:
+                self._end(late[0])
+                seat.begin(late[0].task, late[0].work, self._clock())
 
     def _resources(self, demand: Demand) -> tuple[dict[str, float], "_Node | None"]:
         """What Ray must set aside for a task, and the machine where only one will do."""
@@ -201,7 +205,7 @@ class RayExecutor:
         self._end(seat)
         if task is None:
             return []
-        if isinstance(error, ActorUnschedulableError):
+        if isinstance(error, ActorUnschedulableError) or _has_lost_its_node(error):
             return [Interrupted(task, lost_node=True)]
         if not isinstance(error, RayActorError) or _is_stillborn(error):
             return [Refused(task, f"no worker can be made on the cluster: {_cause(error)}")]
@@ -257,6 +261,9 @@ class _Seat:
     actor: "ray.actor.ActorHandle"
     demand: Demand
     task: int | None = None
+    work: object = None
+    since: float = 0.0
+    """When the task came."""
     pending: "ray.ObjectRef[list[Event]] | None" = None
     """The news to come."""
     where: str | None = None
@@ -265,7 +272,7 @@ class _Seat:
     """When somebody was told that it waits for one."""
 
     def begin(self, task: int, work: object, now: float) -> None:
-        self.task, self.told = task, now
+        self.task, self.work, self.since, self.told = task, work, now, now
         self.pending = self.actor.begin.remote(task, work)
 
     def hear(self, events: list[Event]) -> None:
@@ -276,7 +283,7 @@ class _Seat:
         if not events or isinstance(events[-1], Started | Progress):
             self.pending = self.actor.events.remote(_PATIENCE_S)
         else:
-            self.task = self.pending = None
+            self.task = self.work = self.pending = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,6 +362,11 @@ def _own_signal_handlers() -> Iterator[None]:
 def _is_stillborn(error: RayError) -> bool:
     """Whether an actor could not even be made, as where our code is not installed."""
     return isinstance(error, ActorDiedError) and "creation task" in str(error)
+
+
+def _has_lost_its_node(error: RayError) -> bool:
+    """Whether Ray knows already; of a node that is lost this moment it does not."""
+    return isinstance(error, RayActorError) and "because its node has died" in str(error)
 
 
 def _cause(error: RayError) -> str:
