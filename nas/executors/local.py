@@ -6,13 +6,12 @@ import os
 import signal
 import socket
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import FrameType
-
-import psutil
 
 from proxies.infeasible import InfeasibleError
 from search_spaces.messages import first_line
@@ -34,6 +33,8 @@ from .interface import (
 # A fresh interpreter, not a fork: a forked child of a process that has used CUDA or threads is broken.
 _CONTEXT = multiprocessing.get_context("spawn")
 _JOIN_S = 2.0
+_LOOK_S = 1.0
+"""Between two looks whether the workers live."""
 
 Factory = Callable[[int], Evaluate]
 """Makes a worker's evaluation from the worker's index (0, 1 …); must be picklable."""
@@ -75,10 +76,17 @@ class LocalExecutor:
         raise RuntimeError(f"all {self.capacity} workers are busy, task {task} must wait")
 
     def events(self, timeout_s: float) -> list[Event]:
-        started, self._started = self._started, []
-        busy = {worker.pipe: worker for worker in self._workers if worker.task is not None}
-        ready = wait(list(busy), timeout=0 if started else timeout_s)
-        return started + [busy[pipe].receive() for pipe in ready]  # type: ignore[index]
+        events, self._started = self._started, []
+        busy = [worker for worker in self._workers if worker.task is not None]
+        end = time.monotonic() + timeout_s
+        while not events:
+            left_s = end - time.monotonic()
+            ready = wait([worker.pipe for worker in busy], timeout=min(_LOOK_S, max(0.0, left_s)))
+            # The pipe of a dead worker stays open as long as a process that it has started, to read images.
+            events = [worker.receive() for worker in busy if worker.pipe in ready or not worker.is_alive]
+            if left_s <= 0:
+                break
+        return events
 
     def interrupt(self, task: int) -> None:
         for worker in self._workers:
@@ -105,6 +113,7 @@ class _Worker:
 
     def _start(self) -> None:
         self.task: int | None = None
+        self._is_ended = False
         self.pipe, theirs = _CONTEXT.Pipe()
         self._process: BaseProcess = _CONTEXT.Process(
             # Not a daemon: it may have processes of its own, which read images.
@@ -133,6 +142,8 @@ class _Worker:
             raise RuntimeError(f"worker {self._index} has no task")
         event: Event
         try:
+            if not self.pipe.poll():
+                raise EOFError
             event, is_last = self.pipe.recv()
         except (EOFError, OSError):
             event, is_last = self._death(task), True
@@ -145,6 +156,10 @@ class _Worker:
             self.task = None
         return event
 
+    @property
+    def is_alive(self) -> bool:
+        return self._process.is_alive()
+
     def interrupt(self) -> None:
         """Ask its task to end; see `_Interruption`."""
         self._process.terminate()
@@ -153,9 +168,12 @@ class _Worker:
         """Kill it and what it has started: what a worker keeps, it has kept on disk."""
         self.task = None
         self.pipe.close()
-        children = _children(self._process.pid)
-        self._process.kill()
-        _kill(children)
+        if not self._is_ended and self._process.pid is not None:
+            # Its group, in which those who read images for it live on when it is dead. It may not have made one yet.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.kill()
+        self._is_ended = True
         self._process.join(_JOIN_S)
 
     def _death(self, task: int) -> Event:
@@ -171,8 +189,9 @@ class _Worker:
 
 def _work(pipe: Connection, factory: Factory, index: int) -> None:
     """A worker's life: receive a task, evaluate it, send what became of it."""
-    # Signals reach the whole process group; the driver alone decides what becomes of a running task after Ctrl-C.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # In a group of its own Ctrl-C does not reach it, since the driver decides what becomes of a running task; and what
+    # it starts can be ended with it.
+    os.setpgid(0, 0)
     interruption = _Interruption()
     signal.signal(signal.SIGTERM, interruption.request)
     # We were spawned, and would spawn our own children too: seconds for each, where the platform's default suffices
@@ -250,21 +269,5 @@ def _die_with_driver() -> None:
     driver = multiprocessing.parent_process()
     if driver is not None:
         driver.join()
-    _kill(_children(os.getpid()))
-    os._exit(1)
-
-
-def _children(pid: int | None) -> list[psutil.Process]:
-    """Processes that a worker has started, to read images; who waits for a disk sees no end of its parent."""
-    if pid is None:  # which means ourselves to psutil
-        return []
-    try:
-        return psutil.Process(pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        return []
-
-
-def _kill(processes: list[psutil.Process]) -> None:
-    for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
+    # And with it whoever reads images for it: waiting for a disk, such a process sees no end of its parent.
+    os.killpg(0, signal.SIGKILL)

@@ -1,13 +1,15 @@
 """Processes of this machine keep the executors' contract."""
 
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
 import workloads
 from executor_contract import ExecutorContract, outcome
 
-from nas.executors.interface import Done, Executor, Interrupted, Refused
+from nas.executors.interface import Died, Done, Executor, Interrupted, Refused
 from nas.executors.local import LocalExecutor
 
 
@@ -27,6 +29,19 @@ class TestLocalExecutor(ExecutorContract):
         pid = event.result[1]  # type: ignore[index]
         executor.close()
         assert not psutil.pid_exists(pid)
+
+    def test_a_death_is_noticed_while_what_the_worker_had_started_lives(self, tmp_path: Path) -> None:
+        executor = LocalExecutor(workloads.make_workload)
+        executor.submit(0, ("kill beside a reader", str(tmp_path / "reader")))
+        died = outcome(executor, 0)[0]
+        assert isinstance(died, Died)
+        assert "SIGKILL" in died.reason
+        executor.close()
+        reader = int((tmp_path / "reader").read_text())
+        end = time.monotonic() + 30
+        while psutil.pid_exists(reader) and psutil.Process(reader).status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < end, "what the worker had started outlives it"
+            time.sleep(0.05)
 
     def test_a_worker_that_cannot_listen_yet_is_interrupted_all_the_same(self) -> None:
         executor = LocalExecutor(workloads.make_workload)

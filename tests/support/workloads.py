@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from nas.executors.interface import Demand, Evaluate, InterruptedTaskError, RefusedError, Report
 from proxies.infeasible import InfeasibleError
@@ -85,6 +86,12 @@ class _Workload(Evaluate):
             case "bug":
                 raise ZeroDivisionError("a bug")
             case "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case ("kill beside a reader", log):
+                reader = os.fork()
+                if reader == 0:
+                    time.sleep(600)  # it has inherited all that is open here
+                Path(log).write_text(str(reader))
                 os.kill(os.getpid(), signal.SIGKILL)
             case "exit":
                 os._exit(3)
