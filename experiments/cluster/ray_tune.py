@@ -3,7 +3,7 @@
     python experiments/cluster/ray_tune.py            # ASHA: 12 candidates, the poor ones end after an epoch or two
     python experiments/cluster/ray_tune.py --pbt      # a population of 4, whose learning rates change on the way
 
-About a minute on two cores. Ray listens on all interfaces of a machine: elsewhere than on a trusted network, and on
+A few minutes on two cores. Ray listens on all interfaces of a machine: elsewhere than on a trusted network, and on
 Linux, put ``unshare -rn sh -c 'ip link set lo up; exec …'`` around it.
 """
 
@@ -70,8 +70,7 @@ def search(config: SearchConfig, *, by_population: bool, places: int, out: Path)
             name="pbt" if by_population else "asha",
             storage_path=str(out.absolute()),
             failure_config=tune.FailureConfig(max_failures=2),
-            # Population based training makes its own, and keeps processes only where nobody else does.
-            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0 if by_population else 1),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1),
             verbose=0,
         ),
     )

@@ -209,9 +209,9 @@ def cluster() -> Iterator[Path]:
         ray.shutdown()
 
 
-def run_config(cluster: Path, name: str, *, every_epoch: bool = True, **setting: Any) -> tune.RunConfig:
-    kept = tune.CheckpointConfig(checkpoint_frequency=int(every_epoch))
-    return tune.RunConfig(storage_path=str(cluster), name=name, verbose=0, checkpoint_config=kept, **setting)
+def run_config(cluster: Path, name: str, **setting: Any) -> tune.RunConfig:
+    every_epoch = tune.CheckpointConfig(checkpoint_frequency=1)
+    return tune.RunConfig(storage_path=str(cluster), name=name, verbose=0, checkpoint_config=every_epoch, **setting)
 
 
 class Interrupt(tune.Callback):
@@ -275,8 +275,7 @@ def test_population_based_training_goes_on_from_the_best_checkpoint(cluster: Pat
         hyperparam_mutations={"lr": rates}, synch=True,
     )  # fmt: skip
     search = tune.TuneConfig(metric="reward", mode="max", scheduler=pbt, reuse_actors=True)
-    # It checkpoints by itself; more of them would cost every trial a process of its own.
-    setting = run_config(cluster, "pbt", every_epoch=False)
+    setting = run_config(cluster, "pbt")
     found = tune.Tuner(trainable(known), param_space=chosen, tune_config=search, run_config=setting).fit()
     assert not found.errors
     assert (cluster / "pbt" / "pbt_global.txt").read_text().strip(), "somebody has become somebody else"
