@@ -229,6 +229,15 @@ class SearchConfig(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _one_meaning_of_step_time(self) -> Self:
+        if len(self.step_time.targets) > 1 and self.out_of_memory == "micro_batches":
+            raise ValueError(
+                "out_of_memory must be infeasible with several step_time.targets, got micro_batches: the step of a "
+                "batch in parts is measured, which one machine alone can"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _targets_are_of_a_cluster(self) -> Self:
         if self.step_time.targets and self.executor != "ray":
             raise ValueError(f"step_time.targets are machines of a Ray cluster, got executor {self.executor}")

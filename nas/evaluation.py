@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -54,6 +55,7 @@ class Evaluator(Evaluate):
         torch.set_num_threads(threads_of_worker(config))
         self._config = config
         self._is_interrupted = self._has_trained = False
+        self._share_of_memory = share_of_memory(config)
         self._has_told_where = False
         self._backbone = config.search_space().backbone
         try:
@@ -90,7 +92,7 @@ class Evaluator(Evaluate):
             case Prepare():
                 return self._prepare(work, report)
             case Calibrate(preparation=preparation):
-                return self._timing.calibrate(preparation, report)
+                return self._timing_of(preparation).calibrate(preparation, report)
             case Judge():
                 return self._judge(work, report)
             case Measure():
@@ -121,14 +123,40 @@ class Evaluator(Evaluate):
             num_minival=len(splits.minival),
             digest=digest,
         )
-        names = dict.fromkeys(f"{device.name} ({device.kind})" for device in (self._device, self._timing.device))
         return Inspection(
             data=data,
-            hardware=", ".join(names),
+            hardware=self._hardware,
             device=str(self._device.identity()),
             target=self._timing.identity(),
             canary_s=self._timing.canary_s() if with_canary else None,
         )
+
+    @property
+    def _hardware(self) -> str:
+        """Of the devices that train and that are timed."""
+        names = dict.fromkeys(f"{device.name} ({device.kind})" for device in (self._device, self._timing.device))
+        return ", ".join(names)
+
+    def _timing_of(self, preparation: Preparation) -> TargetTiming:
+        """The timing of a run: with its threads, however many workers there are now, and on its device alone.
+
+        Raises:
+            RefusedError: If the device here is another one.
+        """
+        if preparation.hardware != self._hardware:
+            raise RefusedError(
+                f"step time counts on {preparation.hardware}, got {self._hardware}: name one device, by "
+                "step_time.device, or by step_time.targets on a cluster"
+            )
+        self._device.limit_memory(1.0)
+        return replace(self._timing, threads=preparation.step_threads)
+
+    def _mode_of(self, preparation: Preparation) -> ExecutionMode:
+        """The execution mode of a run's trainings; elsewhere than where it was chosen, what certainly works of it."""
+        mode = parse_mode(preparation.mode)
+        if preparation.hardware == self._hardware:
+            return mode
+        return replace(mode, dtype="float32", small_maps=False, compile=False)
 
     def _prepare(self, work: Prepare, report: Report) -> Preparation:
         report(0.0, "finding the fastest correct execution mode")
@@ -182,41 +210,43 @@ class Evaluator(Evaluate):
 
     def _measure_candidate(self, architecture: Architecture, work: Judge) -> StepTime:
         mode, canary_s = parse_mode(work.preparation.step_mode), work.preparation.canary_s
+        timing = self._timing_of(work.preparation)
 
         def measure(micro_batches: int) -> StepTime:
-            return self._timing.one_visit(architecture, mode, canary_s=canary_s, micro_batches=micro_batches)
+            return timing.one_visit(architecture, mode, canary_s=canary_s, micro_batches=micro_batches)
 
         return self._in_parts(measure, self._config.step_time.batch_size, work.micro_batches)
 
     def _measure_finalist(self, work: Measure, report: Report) -> Measurement:
         architecture, setting = parse(work.architecture), self._config.step_time
         mode, canary_s = parse_mode(work.preparation.step_mode), work.preparation.canary_s
+        timing = self._timing_of(work.preparation)
 
         def show(so_far: StepTime) -> None:
             done = min(0.9, len(so_far.visits) / (setting.visits + 1))
             report(0.7 * done, f"step time, ± {so_far.relative_half_width:.1%} after {len(so_far.visits)} visits")
 
         def measure(micro_batches: int) -> StepTime:
-            return self._timing.visits(
-                architecture, mode, canary_s=canary_s, micro_batches=micro_batches, on_visit=show
-            )
+            return timing.visits(architecture, mode, canary_s=canary_s, micro_batches=micro_batches, on_visit=show)
 
         report(0.0, "step time")
         step_time = self._in_parts(measure, setting.batch_size, work.micro_batches)
         inference = None
         if setting.inference:
             report(0.7, "step time of inference")
-            inference = self._timing.visits(architecture, mode, canary_s=None, phase="inference")
+            inference = timing.visits(architecture, mode, canary_s=None, phase="inference")
         report(0.9, "memory")
         return Measurement(
             step_time=step_time,
             inference=inference,
-            peak_memory_bytes=self._timing.peak_memory(architecture, work.preparation, step_time.micro_batches),
+            peak_memory_bytes=timing.peak_memory(architecture, work.preparation, step_time.micro_batches),
         )
 
     def _train(self, work: Judge | Retrain, report: Report) -> AccuracyRecord:
-        self._proxy.mode = parse_mode(work.preparation.mode)
+        self._proxy.mode = self._mode_of(work.preparation)
         self._has_trained = True
+        # So that who shares the device with it does not decide whether a candidate fits.
+        self._device.limit_memory(self._share_of_memory)
         folder = make_checkpoint_folder(self._config) if self._config.checkpoint_every_s else None
         if folder is None and self._config.checkpoint_every_s and not self._has_told_where:
             report(0.0, f"no checkpoints: this machine has no run directory {self._config.out.absolute()} to write to")
@@ -282,6 +312,12 @@ def worker_device(name: str, worker: int) -> Device:
         # Pinned memory and the allocator's cache would open a context on the first GPU otherwise.
         torch.cuda.set_device(device.torch_device)
     return device
+
+
+def share_of_memory(config: SearchConfig) -> float:
+    """Of its device, for a worker that shares one."""
+    gpus = config.cluster.gpus_per_trial if config.executor == "ray" else None
+    return gpus or 1.0
 
 
 def threads_of_worker(config: SearchConfig) -> int:

@@ -13,6 +13,8 @@ INTERRUPTED = "interrupted"
 NODE_LOST = "its machine was lost"
 MAX_LOST_NODES = 10
 """After so many lost machines in a row it is hard to believe that the candidate has nothing to do with it."""
+MAX_INTERRUPTIONS = 50
+"""After so many interruptions, those of whole searches among them, it is not worth another attempt."""
 
 # The end of the driver, of a machine or of a file says nothing about the candidate, so it does not count against it.
 _INNOCENT = (DRIVER_DIED, INTERRUPTED, NODE_LOST, DAMAGED)
@@ -66,9 +68,18 @@ def deaths(candidate: Candidate, records: Sequence[TrialRecord]) -> int:
     return sum(reason not in _INNOCENT for reason in _earlier_ends(candidate, records))
 
 
-def lost_nodes(candidate: Candidate, records: Sequence[TrialRecord]) -> int:
-    """How many earlier attempts of this candidate ended with their machine; arguments as of `deaths`."""
-    return sum(reason == NODE_LOST for reason in _earlier_ends(candidate, records))
+def ended_too_often(candidate: Candidate, reason: str, records: Sequence[TrialRecord]) -> str | None:
+    """Whether an attempt that ended through no fault of its own was one too many, in plain words.
+
+    Args:
+        candidate: As of `deaths`.
+        reason: `INTERRUPTED` or `NODE_LOST`.
+        records: As of `deaths`.
+    """
+    limit = MAX_LOST_NODES if reason == NODE_LOST else MAX_INTERRUPTIONS
+    count = 1 + sum(earlier == reason for earlier in _earlier_ends(candidate, records))
+    what = "lost its machine" if reason == NODE_LOST else "was interrupted"
+    return f"{what} {count} times" if count > limit else None
 
 
 def _earlier_ends(candidate: Candidate, records: Sequence[TrialRecord]) -> Iterator[str | None]:

@@ -25,7 +25,7 @@ from .driver_storage import ask
 from .evaluation_tasks import Calibrate, Evaluation, Judge, Preparation
 from .executors.interface import Died, Done, Event, Infeasible, Interrupted, Progress, Refused, RefusedError, Started
 from .observer import Observer
-from .recovery import INTERRUPTED, MAX_LOST_NODES, NODE_LOST, deaths, enqueue_owed, lost_nodes
+from .recovery import INTERRUPTED, NODE_LOST, deaths, ended_too_often, enqueue_owed
 from .samplers import make_sampler
 from .samplers.problem import EarlierRun, Problem
 from .search_problem import require_reachable_step_time, search_problem
@@ -49,6 +49,8 @@ from .trials import (
 CALIBRATION = -1
 """Number of the task that calibrates; candidates have their trials' numbers."""
 MAX_DUPLICATES_IN_A_ROW = 100
+MAX_DYING = 4
+"""Candidates that may die one after another while none comes to its end."""
 MAX_FOLLOWERS = 10
 """Proposals that may wait for the verdicts of running ones; beyond, a worker idles until the sampler knows more."""
 
@@ -129,6 +131,8 @@ class StudyLoop:
         self._waiting = sum(record.state is State.WAITING for record in records)
         self._running: dict[int, _Attempt] = {}
         self._duplicates_in_a_row = _duplicates_at_the_end(records)
+        self._dying: set[str] = set()
+        """Architectures whose attempts have died since one came to its end."""
         if self._next_proposal == 0:
             self._enqueue_backbone()
 
@@ -182,6 +186,7 @@ class StudyLoop:
             case Progress(task=number, fraction=fraction, doing=doing):
                 self._observer.progressed(number, fraction, doing)
             case Done(result=Evaluation() as evaluation):
+                self._dying.clear()
                 self._take(attempt, evaluation)
             case Done(result=result):
                 raise TypeError(f"an evaluation was expected, got {type(result).__name__}")
@@ -339,18 +344,28 @@ class StudyLoop:
     def _bury(self, attempt: _Attempt, death: Died) -> None:
         """Let an attempt that died be made again, unless it has died too often."""
         self._log_death(attempt.trial.number, death)
+        self._require_that_not_all_die(attempt, death)
         died_before = deaths(attempt.candidate, read_records(self._study))
         if died_before >= self._config.max_retries:
             self._declare_infeasible(attempt, f"died {died_before + 1} times, last: {death.reason}")
         else:
             self._fail(attempt, death.reason)
 
+    def _require_that_not_all_die(self, attempt: _Attempt, death: Died) -> None:
+        """Where one candidate after another dies and none lives, it is the machine or the code, not the candidates."""
+        self._dying.add(attempt.candidate.architecture)
+        if len(self._dying) > MAX_DYING:
+            count = len(self._dying)
+            raise RefusedError(f"workers died over {count} candidates in a row, last: {death.reason} (see errors.log)")
+
     def _lay_aside(self, attempt: _Attempt, lost_node: bool) -> None:
         """Let an attempt that ended through no fault of its own be made again, and go on where it can."""
-        if lost_node and lost_nodes(attempt.candidate, read_records(self._study)) >= MAX_LOST_NODES:
-            self._declare_infeasible(attempt, f"lost its machine {MAX_LOST_NODES + 1} times")
+        reason = NODE_LOST if lost_node else INTERRUPTED
+        too_often = ended_too_often(attempt.candidate, reason, read_records(self._study))
+        if too_often is not None:
+            self._declare_infeasible(attempt, too_often)
         else:
-            self._fail(attempt, NODE_LOST if lost_node else INTERRUPTED)
+            self._fail(attempt, reason)
 
     def _fail(self, attempt: _Attempt, reason: str) -> None:
         tell_failed(self._study, attempt.trial, reason)

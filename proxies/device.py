@@ -59,6 +59,8 @@ class Device:
     """Give cached memory back to the device."""
     free_memory: Callable[[], int]
     """Bytes that nobody uses now, as the device's driver or the system counts."""
+    limit_memory: Callable[[float], None]
+    """Let this process have that share of the device's memory and no more, whatever is free; ignored on the CPU."""
     measure_peak: Callable[[Prepare], int]
     """Most bytes that prepared work and what was prepared for it hold, see :mod:`proxies.peak_memory`."""
     read_meters: Callable[[], Reading]
@@ -213,6 +215,7 @@ def _cpu() -> Device:
         stopwatch=time_work,
         release_memory=_nothing_to_do,
         free_memory=lambda: psutil.virtual_memory().available,
+        limit_memory=_no_limit,
         measure_peak=measure_cpu_peak,
         read_meters=read_cpu_meters,
         canary_batch_size=32,
@@ -237,6 +240,7 @@ def _cuda(index: int) -> Device:
         stopwatch=functools.partial(_time_cuda_work, torch_device),
         release_memory=torch.cuda.empty_cache,
         free_memory=lambda: torch.cuda.mem_get_info(torch_device)[0],
+        limit_memory=lambda share: torch.cuda.set_per_process_memory_fraction(share, torch_device),
         measure_peak=functools.partial(measure_cuda_peak, torch_device),
         read_meters=functools.partial(_read_cuda_meters, torch_device),
         canary_batch_size=512,
@@ -256,6 +260,7 @@ def _mps() -> Device:
         stopwatch=functools.partial(time_work, synchronize=torch.mps.synchronize),
         release_memory=torch.mps.empty_cache,
         free_memory=lambda: torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory(),
+        limit_memory=_no_limit,
         measure_peak=measure_mps_peak,
         read_meters=read_cpu_meters,
         canary_batch_size=128,
@@ -290,6 +295,10 @@ def _seed_cuda(torch_device: torch.device, seed: int) -> None:
 
 def _nothing_to_seed(seed: int) -> None:
     """The CPU's generator is PyTorch's default one."""
+
+
+def _no_limit(share: float) -> None:
+    """Nobody deals out parts of the machine's memory."""
 
 
 def _nothing_to_do() -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import re
 import signal
 import socket
 import time
@@ -11,7 +12,14 @@ from dataclasses import dataclass, replace
 from math import floor
 
 import ray
-from ray.exceptions import ActorDiedError, ActorUnschedulableError, RayActorError, RayError
+from ray.exceptions import (
+    ActorDiedError,
+    ActorUnschedulableError,
+    OutOfMemoryError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+)
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search_spaces.messages import first_line
@@ -207,8 +215,12 @@ class RayExecutor:
             return []
         if isinstance(error, ActorUnschedulableError) or _has_lost_its_node(error):
             return [Interrupted(task, lost_node=True)]
+        if isinstance(error, OutOfMemoryError):
+            return [Died(task, f"worker killed by Ray (out of memory): {_cause(error)}")]
+        if _lacks_our_code(error):
+            return [Refused(task, f"a machine of the cluster cannot run this package: {_cause(error)}")]
         if not isinstance(error, RayActorError) or _is_stillborn(error):
-            return [Refused(task, f"no worker can be made on the cluster: {_cause(error)}")]
+            return [Died(task, _cause(error))]
         self._dead.append(_DeadSeat(task, seat.where, _cause(error), self._clock() + _GRACE_S))
         return []
 
@@ -360,8 +372,14 @@ def _own_signal_handlers() -> Iterator[None]:
 
 
 def _is_stillborn(error: RayError) -> bool:
-    """Whether an actor could not even be made, as where our code is not installed."""
+    """Whether an actor could not even be made."""
     return isinstance(error, ActorDiedError) and "creation task" in str(error)
+
+
+def _lacks_our_code(error: RayError) -> bool:
+    """Whether a machine has no such package, or one of another version."""
+    is_ours = isinstance(error, RayTaskError) or _is_stillborn(error)
+    return is_ours and any(name in str(error) for name in ("ModuleNotFoundError", "ImportError", "AttributeError"))
 
 
 def _has_lost_its_node(error: RayError) -> bool:
@@ -370,7 +388,11 @@ def _has_lost_its_node(error: RayError) -> bool:
 
 
 def _cause(error: RayError) -> str:
-    """The line of Ray's many that says why."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    """The line of Ray's many that says why, and where; of an error in Python, its last."""
+    text = re.sub(r"\x1b\[\d+m", "", str(error))
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(error).__name__]
     because = [line for line in lines if "because" in line or "due to" in line]
-    return (because or lines[-1:] or [type(error).__name__])[0]
+    if "Traceback" not in text:
+        return (because or lines[-1:])[0]
+    address = re.search(r"ip=([^,)\s]+)", text)
+    return lines[-1] + (f" (on {address[1]})" if address else "")

@@ -83,6 +83,10 @@ FLAGS = {
     "more than a GPU": (["--executor", "ray", "--gpus-per-trial", "2"], "cluster.gpus_per_trial: Input should be less"),
     "a GPU of one's own choice": (["--executor", "ray", "--device", "cuda:1"], "where Ray deals GPUs out, got cuda:1"),
     "a target of no cluster": (["--set", "step_time.targets=fast"], "machines of a Ray cluster, got executor local"),
+    "several targets and batches in parts": (
+        ["--executor", "ray", "--set", "step_time.targets=[a, b]", "--set", "out_of_memory=micro_batches"],
+        "out_of_memory must be infeasible with several step_time.targets",
+    ),
     "no time for a trial": (["--set", "trial_timeout_s=0"], "trial_timeout_s: Input should be greater than 0, got 0"),
 }
 

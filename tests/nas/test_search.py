@@ -8,7 +8,8 @@ import fake_search
 import pytest
 
 from nas.evaluation_tasks import Inspect, Judge, Retrain
-from nas.executors.interface import RefusedError
+from nas.executors.interface import Event, Interrupted, RefusedError
+from nas.recovery import MAX_INTERRUPTIONS
 from nas.run import Run, read_run
 from nas.run_directory import RunDirectory, RunDirectoryError
 from nas.run_lock import CHECK_S, LostLockError, holder_file
@@ -371,3 +372,42 @@ def test_a_search_whose_directory_another_host_has_taken_writes_nothing_more(tmp
     holder_file(out).unlink()
     run, _ = fake_search.run(fake_search.config(out))
     assert len(judged(run)) == 12
+
+
+def test_where_all_workers_die_the_search_ends_and_can_go_on_when_that_is_mended(tmp_path: Path) -> None:
+    def evaluate(work: object, report: Any) -> object:
+        if isinstance(work, Judge) and count_of(work) > 2:
+            raise OSError("uncorrectable error")
+        return fake_search.evaluate(work, report)
+
+    seen: dict[str, int] = {}
+
+    def count_of(work: Judge) -> int:
+        return seen.setdefault(work.architecture, len(seen) + 1)
+
+    with pytest.raises(RefusedError, match=r"workers died over 5 candidates in a row, last: OSError.*uncorrectable"):
+        fake_search.run(fake_search.config(tmp_path / "run"), fake_search.InlineExecutor(evaluate))
+    records = read_records(load_study(RunDirectory(tmp_path / "run")))
+    assert sum(record.state is State.COMPLETE for record in records) == 2
+    assert State.RUNNING not in {record.state for record in records}
+    run, ending = fake_search.run(fake_search.config(tmp_path / "run"))
+    assert ending is Ending.COMPLETE
+    assert len(judged(run)) == 12
+
+
+def test_a_candidate_that_is_interrupted_for_ever_is_given_up(tmp_path: Path) -> None:
+    class Interrupting(fake_search.InlineExecutor):
+        def events(self, timeout_s: float) -> list[Event]:
+            task, work = self.tasks[0]
+            if isinstance(work, Judge) and work.architecture == unlucky:
+                self.tasks.pop(0)
+                return [Interrupted(task)]
+            return super().events(timeout_s)
+
+    config = fake_search.config(tmp_path / "run", trials=3)
+    unlucky = str(config.search_space().backbone)
+    run, ending = fake_search.run(config, Interrupting())
+    assert ending is Ending.COMPLETE
+    attempts = [record for record in run.records if record.candidate and record.candidate.architecture == unlucky]
+    assert [record.state for record in attempts] == [State.FAILED] * MAX_INTERRUPTIONS + [State.INFEASIBLE]
+    assert attempts[-1].reason == f"was interrupted {MAX_INTERRUPTIONS + 1} times"
