@@ -264,10 +264,32 @@ def test_a_training_whose_verdict_was_lost_on_its_way_is_not_done_again(recipe: 
 
 
 @pytest.mark.slow
-def test_a_candidate_that_gets_no_memory_is_infeasible_and_the_next_one_fine(recipe: Path) -> None:
-    config = read_config(recipe)
+def test_a_candidate_that_gets_no_memory_is_infeasible_and_the_next_one_fine(tmp_path: Path) -> None:
+    large = {"train": {"batch_size": 1024}, "fidelity": {"epochs": 1, "resolution": 96}, "out": tmp_path / "run"}
+    config = SearchConfig.model_validate(slow_search.SETTING | large)
     run, ending = slow_search.search(config, partial(slow_search.make_cramped_evaluator, config))
     assert ending is Ending.COMPLETE
     assert [(record.state, record.reason) for record in run.records] == [
         (State.INFEASIBLE, "out of memory"), (State.COMPLETE, None),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", [b"", b"not a database " * 1000, None])
+def test_a_damaged_study_is_refused_in_a_line_that_names_the_doctor(tmp_path: Path, damage: bytes | None) -> None:
+    out = tmp_path / "run"
+    run, _ = fake_search.run(fake_search.config(out, trials=2, finalists=0))
+    whole = run.directory.study_file.read_bytes()
+    run.directory.study_file.write_bytes(whole[: len(whole) // 3] if damage is None else damage)
+    before = run.directory.study_file.read_bytes()
+    result = subprocess.run(
+        [sys.executable, "-m", "nas", "search", "--out", str(out)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert result.returncode == 2
+    assert result.stderr.count("\n") <= 2, result.stderr
+    assert "nas doctor" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert run.directory.study_file.read_bytes() == before

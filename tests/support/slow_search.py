@@ -67,7 +67,7 @@ def make_slow_evaluator(config: SearchConfig, log: Path, step_s: float, worker: 
 
 
 class _Cramped(Evaluate):
-    """Gives no more memory to the first candidate that it is asked for."""
+    """Gives the first candidate that it is asked for little more memory than there is for threads."""
 
     def __init__(self, evaluate: Evaluate) -> None:
         self._evaluate, self._is_cramped = evaluate, True
@@ -78,7 +78,7 @@ class _Cramped(Evaluate):
         self._is_cramped = False
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
         pages = int(Path("/proc/self/statm").read_text().split()[0])
-        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**20, hard))
+        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**27, hard))
         try:
             return self._evaluate(work, report)
         finally:
@@ -105,7 +105,9 @@ def _make_executor(config: SearchConfig, factory: Any) -> Executor:
 
 def main(recipe: str, log: str, step_s: str, deadly_verdict: str) -> None:
     """Train so slowly, and be killed when the so-manieth verdict would be told."""
+    # A worker on another machine knows a function by its module, and has no such script.
     from faulty_search import die_before_telling
+    from slow_search import make_slow_evaluator
 
     config = read_config(Path(recipe))
     if int(deadly_verdict):
