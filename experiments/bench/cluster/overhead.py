@@ -98,8 +98,12 @@ def measure(chosen: Sequence[Engine], workers: int, *, rounds: int) -> list[Over
 def overhead_table(found: Sequence[Overhead]) -> Table:
     """One row for each engine, ratios to ours on Ray."""
     ours = _named(found, OURS)
-    result = Table(title=f"A trial that does nothing, {ours.workers} workers, ms", box=None, padding=(0, 2, 0, 0))
-    for name in ("engine", "wall", "quartiles", "÷ ours", "driver's CPU", "quartiles", "÷ ours"):
+    result = Table(
+        title=f"A trial that does nothing, {ours.workers} workers: ms on the wall, ms of the driver's CPU",
+        box=None,
+        padding=(0, 2, 0, 0),
+    )
+    for name in ("engine", "wall", "quartiles", "÷ ours", "CPU", "quartiles", "÷ ours"):
         result.add_column(name, justify="left" if name == "engine" else "right", no_wrap=True)
     for each in found:
         result.add_row(

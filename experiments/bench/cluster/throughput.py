@@ -164,8 +164,8 @@ def throughput_table(found: Sequence[Rates]) -> Table:
     """One row for each arm, and what our engine costs beside the bare processes."""
     bare = found[-1]
     result = Table(title="Short trainings, one thread each, trials an hour", box=None, padding=(0, 2, 0, 0))
-    for name in ("arm", "1 worker", "2 workers", "efficiency", "quartiles", "1 worker ÷ bare", "2 ÷ bare"):
-        result.add_column(name, justify="left" if name == "arm" else "right", no_wrap=True)
+    for name in ("workers", "1", "2", "efficiency", "quartiles", "1 ÷ bare", "2 ÷ bare"):
+        result.add_column(name, justify="left" if name == "workers" else "right", no_wrap=True)
     for each in found:
         one, two = statistics.harmonic_mean(each.one), statistics.harmonic_mean(each.two)
         result.add_row(
