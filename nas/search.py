@@ -19,7 +19,18 @@ from .dispatch import Source, Task, dispatch
 from .environment import describe_environment
 from .evaluation_tasks import Inspect, Inspection, Preparation, Work
 from .executors.choice import make_executor
-from .executors.interface import Died, Done, Event, Executor, Infeasible, Interrupted, Progress, Refused, RefusedError
+from .executors.interface import (
+    Died,
+    Done,
+    Event,
+    Executor,
+    Infeasible,
+    Interrupted,
+    Progress,
+    Refused,
+    RefusedError,
+    Started,
+)
 from .finalists import FinalistLoop, by_belief, planned_replicates, planned_timings
 from .interruption import stop_on_signals
 from .leaderboard import leaderboard
@@ -31,11 +42,12 @@ from .run_directory import RunDirectory, RunDirectoryError, write_whole
 from .search_problem import require_reachable_sizes
 from .storage import open_study
 from .study import CALIBRATION, Ending, StudyLoop
-from .survey import Survey, require_one_kind, require_same_images
+from .survey import Survey, SurveyedSource
 from .target_calibration import TargetCalibration
 from .trial_checkpoints import KeptTraining, forget_trainings, kept_training
 from .trials import (
     read_earlier,
+    read_machines,
     read_preparation,
     read_tables_of,
     write_machines,
@@ -107,6 +119,7 @@ def run_search(
             # Whoever has lost the directory to another host stops, and is told why by the first write.
             session = _Session(config, directory, study, executor, observer, lambda: signalled() or lock.is_lost())
             ending = session.run()
+            lock.require_held()
         except StorageInternalError as error:
             # The error below it knows what the disk said; every verdict told before is kept.
             raise OSError(f"cannot write {directory.study_file}: {first_line(error.__cause__ or error)}") from error
@@ -135,7 +148,8 @@ class _Session:
         records = recover(self.study, space)
         judged = (record.candidate for record in records if record.is_judged)
         self._forget(*(kept_training(self.config, each.architecture) for each in judged if each is not None))
-        preparation = self._prepare()
+        inspection, survey = self._look_around()
+        preparation = self._prepare(inspection)
         loop = StudyLoop(
             self.study,
             config=self.config,
@@ -155,16 +169,37 @@ class _Session:
         self.observer.prepared(
             preparation, judged=loop.judged, trials=self.config.trials, workers=self.executor.capacity
         )
-        ending = loop.ending if self._dispatch(loop) else Ending.INTERRUPTED
+        is_done = self._dispatch(SurveyedSource(loop, survey) if survey else loop)
+        ending = loop.ending if is_done else Ending.INTERRUPTED
         if ending is not Ending.INTERRUPTED and not self._judge_finalists(preparation):
             return Ending.INTERRUPTED
         return ending
 
-    def _prepare(self) -> Preparation:
-        """Look at the images; find mode and reference, unless an earlier start has."""
+    def _look_around(self) -> tuple[Inspection, Survey | None]:
+        """Look at the images, and on a cluster at every machine."""
         self.observer.preparing("reading the images")
-        inspection = self._one(Inspect(), Inspection)
-        self._survey(inspection)
+        is_cluster = self.config.executor == "ray"
+        inspection, place = self._one(Inspect(with_canary=is_cluster), Inspection)
+        if not is_cluster:
+            if read_machines(self.study):
+                write_machines(self.study, [])  # an earlier start was on a cluster
+            return inspection, None
+        timing = self.config.step_time
+        survey = Survey(
+            (place, inspection),
+            places=lambda: self.executor.places,
+            may_differ=bool(timing.targets or timing.tables),
+            max_retries=self.config.max_retries,
+            on_found=partial(write_machines, self.study),
+            on_progress=lambda place, doing: self.observer.preparing(f"{place}: {doing}"),
+            log_death=self._log_death,
+        )
+        self._all_of(survey)
+        self.observer.surveyed(survey.machines)
+        return inspection, survey
+
+    def _prepare(self, inspection: Inspection) -> Preparation:
+        """Find mode and reference, unless an earlier start has."""
         require_reachable_sizes(self.config, inspection.data)
         environment = describe_environment(inspection.device)
         write_whole(self.directory.environment_file, json.dumps(environment, indent=2))
@@ -176,26 +211,12 @@ class _Session:
         tables = read_tables(self.config, inspection)
         if len(self.config.step_time.targets) > 1:
             tables = self._calibrate_targets()
-        preparation = self._one(preparation_work(inspection, tables), Preparation)
+        preparation, _ = self._one(preparation_work(inspection, tables), Preparation)
         if tables:
             preparation = with_reference_of(self.config, preparation, tables)
             write_tables(self.study, tables)
         write_preparation(self.study, preparation)
         return preparation
-
-    def _survey(self, inspection: Inspection) -> None:
-        """Look at every machine of a cluster."""
-        places = self.executor.places
-        if len(places) < 2:
-            return
-        self.observer.preparing(f"looking at {len(places)} machines")
-        survey = Survey(places, max_retries=self.config.max_retries, log_death=self._log_death)
-        self._all_of(survey)
-        require_same_images(survey.found, inspection.data)
-        if not self.config.step_time.targets:
-            require_one_kind(survey.machines)
-        write_machines(self.study, survey.machines)
-        self.observer.surveyed(survey.machines)
 
     def _calibrate_targets(self) -> list[StepTimeTable]:
         calibration = TargetCalibration(
@@ -248,13 +269,13 @@ class _Session:
         )
         return self._dispatch(loop)
 
-    def _one(self, work: Work, kind: type[Result]) -> Result:
-        """Run a single task."""
+    def _one(self, work: Work, kind: type[Result]) -> tuple[Result, str]:
+        """Run a single task; its result, and the machine."""
         task = _OneTask(work, self.observer, self._log_death, self.config.max_retries)
         self._all_of(task)
         if not isinstance(task.result, kind):
             raise TypeError(f"{kind.__name__} was expected, got {type(task.result).__name__}")
-        return task.result
+        return task.result, task.where
 
     def _all_of(self, source: Source) -> None:
         """Come to the end of what prepares the search."""
@@ -275,6 +296,8 @@ class _OneTask:
     retries: int
     """Further attempts, should its worker die."""
     result: object = None
+    where: str = ""
+    """The machine."""
     is_given: bool = False
 
     def next_task(self) -> Task | None:
@@ -285,6 +308,8 @@ class _OneTask:
 
     def handle(self, event: Event) -> None:
         match event:
+            case Started(where=where):
+                self.where = where
             case Progress(doing=doing):
                 self.observer.preparing(doing)
             case Done(result=result):

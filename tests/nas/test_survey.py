@@ -8,7 +8,7 @@ import fake_search
 import pytest
 
 from nas.evaluation_tasks import Calibrate, Inspect, Inspection, Judge, Measure, Prepare, demand_of
-from nas.executors.interface import Demand, Event, Interrupted, RefusedError, Report, Started
+from nas.executors.interface import Demand, Died, Done, Event, Interrupted, Refused, RefusedError, Report, Started
 from nas.report.page import render
 from nas.run import Run
 from nas.survey import Survey
@@ -40,7 +40,7 @@ class Cluster(fake_search.InlineExecutor):
 
 def alike(work: Inspect) -> Inspection:
     """Machines of one kind, the third of which is slow."""
-    canary_s = {"a": 0.050, "b": 0.051, "c": 0.064}.get(work.place or "")
+    canary_s = {"a": 0.050, "b": 0.051, "c": 0.064}[work.place or "a"]
     return replace(fake_search.INSPECTION, canary_s=canary_s if work.with_canary else None)
 
 
@@ -53,7 +53,7 @@ def test_every_machine_is_looked_at_once_and_the_report_tells_of_it(tmp_path: Pa
     cluster = Cluster(alike)
     run = search(tmp_path, cluster)
     looks = [work for work in cluster.works if isinstance(work, Inspect)]
-    assert looks == [Inspect(), *(Inspect(place=place, with_canary=True) for place in PLACES)]
+    assert looks == [Inspect(with_canary=True), *(Inspect(place=place, with_canary=True) for place in "bc")]
     assert [(machine.place, machine.canary_s) for machine in run.machines] == [("a", 0.050), ("b", 0.051), ("c", 0.064)]
     trained = [record.outcome.where for record in run.records if record.outcome]
     assert trained == [PLACES[record.number % 3] for record in run.records if record.outcome]
@@ -83,7 +83,7 @@ def of_two_kinds(work: Inspect) -> Inspection:
 
 
 def test_machines_that_differ_need_a_target(tmp_path: Path) -> None:
-    with pytest.raises(RefusedError, match=r"machines of this cluster differ \(fast; slow\).*step_time.targets"):
+    with pytest.raises(RefusedError, match=r"machines of this cluster differ \(slow; c: fast\).*step_time.targets"):
         search(tmp_path, Cluster(of_two_kinds))
     cluster = Cluster(of_two_kinds)
     search(tmp_path / "told", cluster, step_time={"targets": "fast"})
@@ -129,7 +129,10 @@ def test_what_is_timed_is_timed_where_it_counts(tmp_path: Path) -> None:
     [
         ({"step_time": {"targets": "fast"}}, "machines of a Ray cluster, got executor local"),
         ({"executor": "ray", "step_time": {"targets": ["a", "b"], "method": "macs"}}, "method must be, got macs"),
-        ({"executor": "ray", "step_time": {"targets": "a", "tables": [{"file": "t.json"}]}}, "either tables or targets"),
+        (
+            {"executor": "ray", "step_time": {"targets": "a", "tables": [{"file": "t.json"}]}},
+            "either tables or targets",
+        ),
     ],
 )
 def test_targets_that_make_no_sense(tmp_path: Path, changes: dict[str, object], message: str) -> None:
@@ -137,11 +140,79 @@ def test_targets_that_make_no_sense(tmp_path: Path, changes: dict[str, object], 
         fake_search.config(tmp_path, **changes)
 
 
-def test_a_machine_that_is_lost_takes_no_part() -> None:
-    survey = Survey(["a", "b"], max_retries=0)
-    tasks = [survey.next_task(), survey.next_task()]
-    assert [task.work for task in tasks if task] == [Inspect(place=place, with_canary=True) for place in ("a", "b")]
-    survey.handle(Interrupted(0, lost_node=True))
-    assert survey.next_task() is None
-    survey.handle(Interrupted(1))
-    assert survey.next_task() == tasks[1], "one that was only interrupted is asked again"
+class TestSurvey:
+    """Of the machines a and b, when a is known, and others come and go."""
+
+    def setup_method(self) -> None:
+        self.places = ["a", "b"]
+        self.found: list[list[str]] = []
+        self.survey = Survey(
+            ("a", alike(Inspect())),
+            places=lambda: self.places,
+            may_differ=False,
+            max_retries=1,
+            on_found=lambda machines: self.found.append([machine.place for machine in machines]),
+        )
+
+    def look(self) -> tuple[int, str]:
+        task = self.survey.next_task()
+        assert task is not None
+        assert isinstance(task.work, Inspect)
+        assert task.work.place is not None
+        assert task.number in self.survey
+        return task.number, task.work.place
+
+    def test_each_is_looked_at_once_whenever_it_comes(self) -> None:
+        number, place = self.look()
+        assert place == "b"
+        assert self.survey.next_task() is None
+        self.survey.handle(Done(number, alike(Inspect(place="b"))))
+        assert self.survey.next_task() is None
+        self.places.append("c")
+        number, place = self.look()
+        self.survey.handle(Done(number, alike(Inspect(place="c"))))
+        assert self.found == [["a", "b"], ["a", "b", "c"]]
+
+    def test_one_that_is_lost_takes_no_part_until_it_is_back(self) -> None:
+        number, _ = self.look()
+        self.places.remove("b")
+        self.survey.handle(Interrupted(number, lost_node=True))
+        assert self.survey.next_task() is None
+        self.places.append("b")
+        assert self.look()[1] == "b"
+
+    def test_one_whose_workers_die_is_named(self) -> None:
+        self.survey.handle(Died(self.look()[0], "worker killed by SIGKILL"))
+        with pytest.raises(RefusedError, match="workers on b die: worker killed by SIGKILL"):
+            self.survey.handle(Died(self.look()[0], "worker killed by SIGKILL"))
+
+    def test_one_that_cannot_do_its_part_is_named(self) -> None:
+        with pytest.raises(RefusedError, match="on b: no such folder: /photos"):
+            self.survey.handle(Refused(self.look()[0], "no such folder: /photos"))
+
+
+def test_a_machine_that_joins_with_other_images_ends_the_search(tmp_path: Path) -> None:
+    def inspect(work: Inspect) -> Inspection:
+        return replace(
+            alike(Inspect()), data=replace(fake_search.DATA, digest="other" if work.place == "late" else "d")
+        )
+
+    trained = 0
+
+    class Growing(Cluster):
+        @property
+        def places(self) -> tuple[str, ...]:  # type: ignore[override]
+            return ("a", "late") if trained > 3 else ("a",)
+
+    cluster = Growing(inspect)
+    evaluate = cluster._evaluate
+
+    def counted(work: object, report: Report) -> object:
+        nonlocal trained
+        trained += isinstance(work, Judge)
+        return evaluate(work, report)
+
+    cluster._evaluate = counted
+    with pytest.raises(RefusedError, match="the images of fake on late are not those of the other machines"):
+        search(tmp_path, cluster)
+    assert trained == 4
