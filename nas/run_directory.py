@@ -88,11 +88,15 @@ class RunDirectory:
         """Make sure that a new run would not settle among somebody's files.
 
         Raises:
-            RunDirectoryError: If the folder holds files but no run.
+            RunDirectoryError: If the folder holds files but no run, or a run whose study is lost.
         """
-        strangers = {path.name for path in self.path.iterdir() if not path.name.startswith(".")}
-        if not self.study_file.exists() and strangers - {self.config_file.name}:
-            raise RunDirectoryError(f"{self.path} is not empty and holds no run: {', '.join(sorted(strangers)[:3])}")
+        # Of a start that was killed at once an empty study is left, and SQLite's journal beside it.
+        ours = (".", self.study_file.name, self.config_file.name)
+        strangers = sorted(path.name for path in self.path.iterdir() if not path.name.startswith(ours))
+        if strangers and not self.study_file.exists():
+            raise RunDirectoryError(f"{self.path} is not empty and holds no run: {', '.join(strangers[:3])}")
+        if strangers and not self.study_file.stat().st_size:
+            raise RunDirectoryError(f"{self.study_file} is empty, though {strangers[0]} is there: see nas doctor")
 
     def log_error(self, task: str, reason: str, traceback: str) -> None:
         """Add the end of a task to `errors.log`."""

@@ -4,6 +4,7 @@ import os
 import resource
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,7 @@ def make_slow_evaluator(config: SearchConfig, log: Path, step_s: float, worker: 
 
 
 class _Cramped(Evaluate):
-    """Gives the first candidate that it is asked for little more memory than there is for threads."""
+    """Gives the first candidate that it is asked for large images and no more memory than it has."""
 
     def __init__(self, evaluate: Evaluate) -> None:
         self._evaluate, self._is_cramped = evaluate, True
@@ -80,7 +81,7 @@ class _Cramped(Evaluate):
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**27, hard))
         try:
-            return self._evaluate(work, report)
+            return self._evaluate(replace(work, train_size=384), report)
         finally:
             resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
 
