@@ -288,7 +288,7 @@ def search_on(cluster: Any, out: Path, **changes: Any) -> tuple[Run, Ending]:
     [
         ("NODE_IMAGES", "others", r"the images of fake on \S+ are not those of the other machines: .* digest others"),
         ("NODE_HARDWARE", "H100 (cuda)", r"the machines of this cluster differ \(H100 \(cuda\); fake\): name a Ray"),
-        ("PYTHONPATH", "bare", r"on \S+: no worker can be made on the cluster: .*No module named 'nas'"),
+        ("PYTHONPATH", "bare", r"no worker can be made on the cluster: .*No module named 'nas' \(on 127\.0\.0\.1\)"),
     ],
 )
 def test_a_node_that_does_not_fit_is_refused_in_a_line(
