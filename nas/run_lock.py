@@ -20,7 +20,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
-import psutil
 from pydantic import TypeAdapter, ValidationError
 
 from .file_systems import FileLockError, file_system_of, require_file_locks
@@ -50,8 +49,6 @@ class Holder:
     """In its host's own time."""
     kernel: str = ""
     """The boot of its host; empty where a host cannot tell."""
-    started_s: float = 0.0
-    """When its process began, in its host's own time."""
     token: str = ""
     """Drawn for this one holding of the lock."""
 
@@ -62,14 +59,6 @@ class Holder:
     def is_here(self) -> bool:
         """Whether it is, or was, a process of this very kernel."""
         return bool(self.kernel) and self.kernel == _kernel()
-
-    def is_alive(self) -> bool:
-        """Whether a holder that is here still runs, as its process id and the beginning of the process tell."""
-        try:
-            # Both times move with the host's clock, but hardly within the moments between two processes of one id.
-            return abs(psutil.Process(self.pid).create_time() - self.started_s) < 2
-        except psutil.Error:
-            return False
 
 
 _HOLDERS = TypeAdapter(Holder)
@@ -91,6 +80,25 @@ def read_holder(path: Path) -> Holder | None:
         return _HOLDERS.validate_json(holder_file(path).read_bytes())
     except (OSError, ValidationError):
         return None
+
+
+def is_held_here(path: Path) -> bool:
+    """Whether a process of this kernel holds a directory's lock.
+
+    Asked of the file lock itself, which knows of other containers' processes too, and depends on no clock. Who wants
+    the lock in this very moment may be refused.
+    """
+    try:
+        file = lock_file(path).open("rb")
+    except FileNotFoundError:
+        return False
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):  # as in `_try_lock`
+            return True
+        fcntl.flock(file, fcntl.LOCK_UN)
+    return False
 
 
 class RunLock:
@@ -188,10 +196,12 @@ def take_over(path: Path) -> None:
         RunDirectoryError: If the holder lives on this host, where it can be ended.
     """
     holder = read_holder(path)
-    if not holder_file(path).exists() or (holder is not None and holder.is_here and not holder.is_alive()):
+    if not holder_file(path).exists():
         return
     if holder is not None and holder.is_here:
-        raise RunDirectoryError(f"{path} is in use by {holder}, on this very host: end that process")
+        if is_held_here(path):
+            raise RunDirectoryError(f"{path} is in use by {holder}, on this very host: end that process")
+        return
     _replace_lock_file(path)
     holder_file(path).unlink(missing_ok=True)
 
@@ -341,7 +351,6 @@ def _this_process() -> Holder:
         pid=os.getpid(),
         since=datetime.now(UTC).isoformat(timespec="seconds"),
         kernel=_kernel(),
-        started_s=psutil.Process().create_time(),
         token=secrets.token_hex(16),
     )
 

@@ -1,6 +1,5 @@
 """A whole examination, and the repairs that follow from it."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from ..full_training.directory import TrainingDirectory
 from ..run_directory import RunDirectory, RunDirectoryError
-from ..run_lock import Holder, locked, read_holder
+from ..run_lock import Holder, is_held_here, locked, read_holder
 from . import file_checks, study_checks, surroundings, training_checks
 from .case import Case
 from .findings import Finding, Severity, error
@@ -65,7 +64,11 @@ def examine(path: Path) -> list[Finding]:
     Raises:
         RunDirectoryError: If there is no such directory.
     """
-    with _findings(path) as found:
+    _require_directory(path)
+    holder = read_holder(path)
+    # On a host that cannot be seen from here a run may be under way.
+    is_driven = is_held_here(path) or (holder is not None and not holder.is_here)
+    with _findings(path, holder, is_driven=is_driven) as found:
         return found
 
 
@@ -81,7 +84,7 @@ def treat(path: Path) -> Treatment:
     tried: set[tuple[str, str]] = set()
     with locked(path):
         while True:
-            with _findings(path) as found:
+            with _findings(path, None, is_driven=False) as found:
                 due = next((each for each in found if each.repair and (each.file, each.what) not in tried), None)
                 if due is None or due.repair is None:
                     treatment.remaining = found
@@ -99,12 +102,14 @@ def _mend(mend: Callable[[], str]) -> str:
 
 
 @contextmanager
-def _findings(path: Path) -> Iterator[list[Finding]]:
-    """What is found; its repairs hold while the copies do that it was found in."""
-    _require_directory(path)
-    holder = _holder(path)
-    # On a host that cannot be seen from here a run may be under way.
-    is_driven = holder is not None and (not holder.is_here or holder.is_alive())
+def _findings(path: Path, holder: Holder | None, *, is_driven: bool) -> Iterator[list[Finding]]:
+    """What is found; its repairs hold while the copies do that it was found in.
+
+    Args:
+        path: The run directory.
+        holder: Another process that holds the lock, or held it when it died.
+        is_driven: Whether a run may be under way.
+    """
     with tempfile.TemporaryDirectory(prefix="nas-doctor-") as scratch:
         yield [*_of_the_run(path, Path(scratch), is_driven), *_of_the_place(path, holder, is_driven)]
 
@@ -123,17 +128,11 @@ def _of_the_run(path: Path, scratch: Path, is_driven: bool) -> Iterator[Finding]
 
 
 def _of_the_place(path: Path, holder: Holder | None, is_driven: bool) -> Iterator[Finding]:
-    yield from surroundings.lock_is_free(path, holder)
+    yield from surroundings.lock_is_free(path, holder, is_driven)
     yield from surroundings.leftovers_are_gone(path, is_driven)
     yield from surroundings.disk_has_room(path)
     yield from surroundings.files_are_of_the_past(path)
     yield from surroundings.place_is_fit(path)
-
-
-def _holder(path: Path) -> Holder | None:
-    """Another process that holds the lock, or held it when it died."""
-    holder = read_holder(path)
-    return None if holder is not None and holder.is_here and holder.pid == os.getpid() else holder
 
 
 def _require_directory(path: Path) -> None:

@@ -17,7 +17,7 @@ _AHEAD_S = 60.0
 """By so much clocks of hosts may differ."""
 
 
-def lock_is_free(path: Path, holder: Holder | None) -> Iterator[Finding]:
+def lock_is_free(path: Path, holder: Holder | None, is_driven: bool) -> Iterator[Finding]:
     """Who holds the lock, or held it when it died."""
     name = holder_file(path).name
     if holder is None:
@@ -29,7 +29,7 @@ def lock_is_free(path: Path, holder: Holder | None) -> Iterator[Finding]:
             f"in use by {holder}, another host, last heard of {max(0.0, age_s):.0f} s ago by the clock of this one",
             f"its lease is {LEASE_S:.0f} s; if that run is certainly gone: nas search or nas train --take-over",
         )
-    elif holder.is_alive():
+    elif is_driven:
         yield note(name, f"in use by {holder}: a run is under way")
     else:
         yield note(name, f"left behind by {holder}, which was killed", "the next run takes its place")

@@ -407,6 +407,23 @@ def test_a_running_search_is_looked_at_and_not_touched(run: Path) -> None:
     assert not holder_file(run).exists()
 
 
+@pytest.mark.parametrize("pid", [os.getpid(), 2**22 + 1])
+def test_a_run_in_another_container_of_this_host_is_under_way(run: Path, pid: int) -> None:
+    """Its process has a number there that here is nobody's, or somebody else's."""
+    execute(run, RUNNING)
+    process = hold(run)
+    try:
+        holder = json.loads(holder_file(run).read_text())
+        holder_file(run).write_text(json.dumps(holder | {"pid": pid}))
+        found = examine(run)
+    finally:
+        process.kill()
+        process.wait()
+    assert serious(found) == [], whats(found)
+    assert f"in use by process {pid}" in whats(found)
+    assert "a run is under way" in whats(found)
+
+
 def hold(path: Path) -> "subprocess.Popen[str]":
     script = (
         "import sys, time, pathlib, nas.run_lock as l\n"

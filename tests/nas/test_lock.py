@@ -21,7 +21,18 @@ from nas.cli import main
 from nas.evaluation_tasks import Judge
 from nas.file_systems import FileSystem
 from nas.run_directory import RunDirectory, RunDirectoryError
-from nas.run_lock import LEASE_S, Holder, LostLockError, RunLock, holder_file, lock_file, locked, read_holder, take_over
+from nas.run_lock import (
+    LEASE_S,
+    Holder,
+    LostLockError,
+    RunLock,
+    holder_file,
+    is_held_here,
+    lock_file,
+    locked,
+    read_holder,
+    take_over,
+)
 from nas.storage import load_study, open_study
 from nas.study import Ending
 from nas.trials import State, read_records
@@ -149,6 +160,31 @@ def test_take_over_frees_another_hosts_lock(tmp_path: Path) -> None:
     take_over(tmp_path)
     with locked(tmp_path, sleep=pytest.fail) as lock:
         assert not lock.is_lost()
+
+
+def test_a_living_process_of_another_container_is_not_taken_over(tmp_path: Path) -> None:
+    """Its number is of another namespace, so that no process here has it."""
+    process = another_process(tmp_path)
+    try:
+        holder = read_holder(tmp_path)
+        assert holder is not None
+        holder_file(tmp_path).write_text(json.dumps(asdict(replace(holder, pid=2**22 + 1))))
+        with pytest.raises(RunDirectoryError, match="on this very host"):
+            take_over(tmp_path)
+        assert is_held_here(tmp_path)
+    finally:
+        process.kill()
+        process.wait()
+    assert not is_held_here(tmp_path)
+    take_over(tmp_path)
+    with locked(tmp_path, sleep=pytest.fail):
+        assert is_held_here(tmp_path)
+
+
+def test_a_holder_file_with_more_in_it_is_read(tmp_path: Path) -> None:
+    """Of another version."""
+    holder_file(tmp_path).write_text(json.dumps(asdict(ELSEWHERE) | {"started_s": 1.5}))
+    assert read_holder(tmp_path) == ELSEWHERE
 
 
 def test_take_over_of_a_free_directory_changes_nothing(tmp_path: Path) -> None:
