@@ -9,6 +9,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import FrameType
@@ -32,6 +33,8 @@ from .interface import (
 
 # A fresh interpreter, not a fork: a forked child of a process that has used CUDA or threads is broken.
 _CONTEXT = multiprocessing.get_context("spawn")
+MAX_DEATHS_IN_A_ROW = 6
+"""Of one worker, before it gets no more tasks where there are others: twice as often as one candidate may die."""
 _JOIN_S = 2.0
 _LOOK_S = 1.0
 """Between two looks whether the workers live."""
@@ -61,14 +64,19 @@ class LocalExecutor:
 
     @property
     def capacity(self) -> int:
-        return len(self._workers)
+        return len(self._fit)
+
+    @property
+    def _fit(self) -> list["_Worker"]:
+        """Workers that are trusted, or all where none is: that all tasks die is for others to judge."""
+        return [worker for worker in self._workers if not worker.is_given_up] or self._workers
 
     @property
     def places(self) -> tuple[str, ...]:
         return (self._where,)
 
     def submit(self, task: int, work: object) -> None:
-        for worker in self._workers:
+        for worker in self._fit:
             if worker.task is None:
                 worker.assign(task, work)
                 self._started.append(Started(task, self._where))
@@ -109,6 +117,7 @@ class _Worker:
 
     def __init__(self, factory: Factory, index: int) -> None:
         self._factory, self._index = factory, index
+        self._deaths_in_a_row = 0
         self._start()
 
     def _start(self) -> None:
@@ -147,6 +156,14 @@ class _Worker:
             event, is_last = self.pipe.recv()
         except (EOFError, OSError):
             event, is_last = self._death(task), True
+        if isinstance(event, Died):
+            self._deaths_in_a_row += 1
+            if self._deaths_in_a_row == MAX_DEATHS_IN_A_ROW:
+                event = replace(
+                    event, reason=f"{event.reason}, the {MAX_DEATHS_IN_A_ROW}th in a row of worker {self._index}"
+                )
+        elif isinstance(event, Done):
+            self._deaths_in_a_row = 0
         if is_last:
             self.end()
         if isinstance(event, Done | Infeasible) and is_last:
@@ -159,6 +176,11 @@ class _Worker:
     @property
     def is_alive(self) -> bool:
         return self._process.is_alive()
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether so many tasks have died with it, one after another, that its device must be at fault."""
+        return self._deaths_in_a_row >= MAX_DEATHS_IN_A_ROW
 
     def interrupt(self) -> None:
         """Ask its task to end; see `_Interruption`."""

@@ -10,7 +10,7 @@ import workloads
 from executor_contract import ExecutorContract, outcome
 
 from nas.executors.interface import Died, Done, Executor, Interrupted, Refused
-from nas.executors.local import LocalExecutor
+from nas.executors.local import MAX_DEATHS_IN_A_ROW, LocalExecutor
 
 
 class TestLocalExecutor(ExecutorContract):
@@ -18,6 +18,19 @@ class TestLocalExecutor(ExecutorContract):
     def executor(self) -> Iterator[Executor]:
         executor = LocalExecutor(workloads.make_workload, workers=2)
         yield executor
+        executor.close()
+
+    def test_a_worker_over_which_all_die_gets_no_more_tasks_where_there_is_another(self) -> None:
+        executor = LocalExecutor(workloads.make_broken_first, workers=2)
+        assert executor.capacity == 2
+        for task in range(MAX_DEATHS_IN_A_ROW):
+            executor.submit(task, "count")
+            died = outcome(executor, task)[task]
+            assert isinstance(died, Died)
+        assert died.reason == "RuntimeError: uncorrectable error, the 6th in a row of worker 0"
+        assert executor.capacity == 1
+        executor.submit(9, "count")
+        assert outcome(executor, 9) == {9: Done(9, 1)}
         executor.close()
 
     def test_close_leaves_no_process(self) -> None:

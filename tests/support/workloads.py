@@ -46,6 +46,13 @@ def make_nothing(worker: int) -> Evaluate:
     raise RefusedError("no such folder: nowhere")
 
 
+def make_broken_first(worker: int) -> Evaluate:
+    """The first worker's device is broken."""
+    if worker == 0:
+        raise RuntimeError("uncorrectable error")
+    return _Workload(worker)
+
+
 class Simply(Evaluate):
     """An evaluation that is a function."""
 
