@@ -1,6 +1,7 @@
 """What a candidate costs and is worth: S, P and memory beside the accuracy that its training showed, and the reward."""
 
 import math
+from collections.abc import Sequence
 from functools import partial
 
 from proxies.costs import CostModel
@@ -11,6 +12,7 @@ from search_spaces.architecture import Architecture
 from .config import SearchConfig
 from .evaluation_tasks import Evaluation, Preparation
 from .pricing import problem_of, reward_of, target_workload
+from .reward import Reward
 from .search_limits import GIB
 from .trials import Outcome
 
@@ -84,16 +86,23 @@ class Appraisal:
             raise InfeasibleError(f"{found}, max_step_time_s is {limit:g}")
 
     def values(self, outcome: Outcome) -> list[float]:
-        """What the sampler learns: the reward, or the objectives in their order."""
-        figures = {
-            "accuracy": outcome.accuracy.accuracy,
-            "step_time": outcome.step_time_s,
-            "params": float(outcome.params),
-        }
-        chosen = [figures[name] for name in self._config.objectives]
-        return chosen or [self.reward_of(outcome)]
+        """What the sampler learns."""
+        return values_of(outcome, self._config.objectives, self.reward)
 
     def reward_of(self, outcome: Outcome) -> float:
         """R."""
-        accuracy = outcome.accuracy.accuracy
-        return self.reward(accuracy=accuracy, step_time_s=outcome.step_time_s, params=outcome.params)
+        return _reward_of(outcome, self.reward)
+
+
+def values_of(outcome: Outcome, objectives: Sequence[str], reward: Reward) -> list[float]:
+    """What the sampler learns of a judged candidate: the objectives in their order, or where there are none R."""
+    figures = {
+        "accuracy": outcome.accuracy.accuracy,
+        "step_time": outcome.step_time_s,
+        "params": float(outcome.params),
+    }
+    return [figures[name] for name in objectives] or [_reward_of(outcome, reward)]
+
+
+def _reward_of(outcome: Outcome, reward: Reward) -> float:
+    return reward(accuracy=outcome.accuracy.accuracy, step_time_s=outcome.step_time_s, params=outcome.params)

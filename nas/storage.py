@@ -5,6 +5,7 @@ log, whose index is memory that only one host sees.
 """
 
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -90,7 +91,7 @@ def open_study(directory: RunDirectory, config: SearchConfig, lock: RunLock | No
         study = optuna.create_study(
             study_name=STUDY_NAME,
             storage=storage,
-            directions=directions_of(config),
+            directions=directions_of(config.objectives),
             load_if_exists=True,
         )
     except (sqlite3.Error, SQLAlchemyError, AssertionError, RuntimeError) as error:
@@ -106,9 +107,9 @@ def open_study(directory: RunDirectory, config: SearchConfig, lock: RunLock | No
     return study
 
 
-def directions_of(config: SearchConfig) -> list[StudyDirection]:
-    """Of the values that are told: of each objective, or of the reward."""
-    return [_DIRECTIONS[name] for name in config.objectives] or [StudyDirection.MAXIMIZE]
+def directions_of(objectives: Sequence[str]) -> list[StudyDirection]:
+    """Of the values that are told: of each objective, or of the reward where there are none."""
+    return [_DIRECTIONS[name] for name in objectives] or [StudyDirection.MAXIMIZE]
 
 
 def _open(path: Path, *, to_read: bool) -> RDBStorage:

@@ -16,9 +16,10 @@ from search_spaces.messages import first_line
 
 from ..config import SearchConfig, read_config
 from ..run import Run, read_run
-from ..run_directory import RunDirectory
-from ..storage import STUDY_NAME, load_study
-from ..trials import TrialRecord, flaw_of, read_records
+from ..run_directory import RunDirectory, RunDirectoryError
+from ..storage import STUDY_NAME, load_study, require_same_question
+from ..trials import TrialRecord, flaw_of, read_fingerprint, read_records
+from .salvage import directions_asked_for
 
 _BUSY_S = 10
 _DAMAGES = (sqlite3.Error, SQLAlchemyError, StorageInternalError, RuntimeError, ValueError, KeyError)
@@ -55,6 +56,18 @@ class Case:
             return read_config(self.directory.config_file)
         except (OSError, ValueError) as error:
             return first_line(error)
+
+    @cached_property
+    def difference(self) -> str | None:
+        """How the configuration asks another question than the study was started with; None where nobody can tell."""
+        started_with = read_fingerprint(self.study) if self.study is not None else None
+        if started_with is None or isinstance(self.config, str):
+            return None
+        try:
+            require_same_question(started_with, self.config, self.directory.path)
+        except RunDirectoryError as difference:
+            return str(difference).removeprefix(f"{self.directory.path} ")
+        return None
 
     @cached_property
     def study_copy(self) -> Path:
@@ -163,7 +176,9 @@ def _read_all(file: Path) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # what cannot be read is told once, by us
     study = load_study(RunDirectory(file.parent))
     study.get_trials(deepcopy=False)
-    dict(study.user_attrs)
+    directions = tuple(study.directions)
+    if directions != (directions_asked_for(study) or directions) or not directions:
+        raise ValueError("the directions of its values are lost")
     return study
 
 

@@ -11,11 +11,11 @@ from search_spaces.messages import first_line
 from ..config import SearchConfig, make_config
 from ..run import Run, read_environment
 from ..run_directory import RunDirectory, RunDirectoryError, write_whole
-from ..storage import require_same_question
 from ..trial_checkpoints import checkpoint_folder, kept_training
 from ..trials import read_fingerprint, read_preparation
 from ..views import view_texts
 from .case import Case
+from .checkpoint_files import checkpoint_damage
 from .findings import Finding, Repair, error, note, warning
 
 _DEATH = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (?P<task>(trial|fit|finalist|calibration)[^:]*): (?P<reason>.+)$")
@@ -42,25 +42,20 @@ def config_is_whole(case: Case) -> Iterator[Finding]:
 def config_asks_the_same(case: Case) -> Iterator[Finding]:
     """A configuration that was changed under a study."""
     started_with = read_fingerprint(case.study) if case.study is not None else None
-    if isinstance(case.config, str) or started_with is None:
+    if isinstance(case.config, str) or started_with is None or case.difference is None:
         return
-    try:
-        require_same_question(started_with, case.config, case.directory.path)
-    except RunDirectoryError as difference:
-        yield error(
-            case.directory.config_file.name,
-            str(difference).removeprefix(f"{case.directory.path} "),
-            "the search refuses to go on; --repair puts back what the study was started with",
-            Repair(
-                mend=partial(_put_back, case.directory, case.config, started_with),
-                files=(case.directory.config_file,),
-            ),
-        )
+    repair = partial(_put_back, case.directory, case.config, started_with)
+    yield error(
+        case.directory.config_file.name,
+        case.difference,
+        "the search refuses to go on; --repair puts back what the study was started with",
+        Repair(mend=repair, files=(case.directory.config_file,)),
+    )
 
 
 def views_are_up_to_date(case: Case) -> Iterator[Finding]:
     """Views that are missing, damaged or older than the study; a running search writes them once a minute."""
-    if isinstance(case.run, str) or case.is_driven:
+    if isinstance(case.run, str) or case.is_driven or case.difference is not None:
         return
     for path, text in view_texts(case.run):
         if (found := _text(path)) != text:
@@ -120,7 +115,7 @@ def trial_checkpoints_are_needed(case: Case) -> Iterator[Finding]:
             yield warning(
                 name, "the training it is of has its verdict", "remove it", Repair(mend=partial(_remove, file))
             )
-        elif (damage := _checkpoint_damage(file)) is not None:
+        elif (damage := checkpoint_damage(file)) is not None:
             yield warning(
                 name, damage, "remove it; the training begins anew", Repair(mend=partial(_remove, file), files=(file,))
             )
@@ -170,17 +165,6 @@ def _names_of_judged(run: Run) -> set[str]:
         if number in architectures
     ]
     return {kept_training(run.config, *training).file_name(run.config) for training in own + again}
-
-
-def _checkpoint_damage(file: Path) -> str | None:
-    # PyTorch is imported where there is a checkpoint.
-    from proxies.training.checkpoint import read_checkpoint
-
-    try:
-        read_checkpoint(file)
-    except ValueError as damage:
-        return f"cannot be read: {first_line(damage.__cause__ or damage)}"
-    return None
 
 
 def _text(path: Path) -> str | None:

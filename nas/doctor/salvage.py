@@ -22,8 +22,8 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
-from ..storage import STUDY_NAME
-from ..trials import as_damaged, candidate_of, flaw_of, numbers_mentioned
+from ..storage import STUDY_NAME, directions_of
+from ..trials import as_damaged, candidate_of, flaw_of, numbers_mentioned, read_fingerprint
 
 _MOST_MISSES = 5_000
 """Rows one after the other that cannot be found before a table counts as ended whose end is lost."""
@@ -61,7 +61,8 @@ def salvage(file: Path, *, directions: Sequence[StudyDirection] = (), told: froz
 
     Args:
         file: A copy of the study's file in a folder that can be written.
-        directions: Of the values that are told; by default as the file has them.
+        directions: Of the values that are told, where the study knows no more what it was started with; by default as
+            the file has them.
         told: Numbers of trials that are known to have had a verdict.
 
     Raises:
@@ -225,7 +226,7 @@ def _sorted_out(
     mentioned = numbers_mentioned(study)
     found = {trial.number: trial for trial in _readable(storage, trial_ids)}
     count = 1 + max([*found, *told, *mentioned], default=-1)
-    directions = directions or tuple(study.directions) or (StudyDirection.MAXIMIZE,)
+    directions = directions_asked_for(study) or directions or tuple(study.directions) or (StudyDirection.MAXIMIZE,)
     trials = _relied_on([found.get(number) for number in range(count)], num_values=len(directions))
     saved = frozenset(number for number, trial in enumerate(trials) if trial.state in _TOLD)
     return Salvage(
@@ -235,6 +236,15 @@ def _sorted_out(
         saved=saved,
         lost=(told | mentioned) - saved,
     )
+
+
+def directions_asked_for(study: optuna.Study) -> tuple[StudyDirection, ...]:
+    """By what the study was started with; none where it does not know. Their own rows may be lost one by one."""
+    started_with = read_fingerprint(study) or {}
+    try:
+        return tuple(directions_of(started_with["objectives"]))  # type: ignore[arg-type]
+    except (KeyError, TypeError):
+        return ()
 
 
 def _readable(storage: RDBStorage, trial_ids: list[int]) -> Iterator[FrozenTrial]:

@@ -9,6 +9,7 @@ from functools import partial
 
 from optuna.trial import FrozenTrial, TrialState
 
+from ..appraisal import values_of
 from ..config import SearchConfig
 from ..recovery import owed, recover
 from ..run import Run
@@ -81,7 +82,8 @@ def trials_are_whole(case: Case) -> Iterator[Finding]:
 
 def values_are_rewards(case: Case) -> Iterator[Finding]:
     """Values that the sampler learns from, and that do not follow from what is stored of their trials."""
-    if isinstance(case.run, str) or case.trials is None:
+    # By a configuration that was edited rewards would be others, and right ones be written over.
+    if isinstance(case.run, str) or case.trials is None or case.difference is not None:
         return
     expected = {record.number: _values(case.run, record) for record in case.run.records}
     wrong = [trial.number for trial in case.trials if not _agree(trial, expected[trial.number])]
@@ -134,7 +136,7 @@ def _told_in_view(case: Case) -> frozenset[int]:
 
 
 def _rebuild(case: Case) -> str:
-    directions = () if isinstance(case.config, str) else directions_of(case.config)
+    directions = () if isinstance(case.config, str) else directions_of(case.config.objectives)
     salvaged = salvage(case.study_copy, directions=directions, told=_told_in_view(case))
     write_study(salvaged, case.directory.study_file)
     return f"a new study: {salvaged.summary}"
@@ -175,10 +177,7 @@ def _values(run: Run, record: TrialRecord) -> list[float] | None:
     outcome = record.outcome
     if outcome is None or record.state is not State.COMPLETE:
         return None
-    accuracy = outcome.accuracy.accuracy
-    figures = {"accuracy": accuracy, "step_time": outcome.step_time_s, "params": float(outcome.params)}
-    reward = run.reward()(accuracy=accuracy, step_time_s=outcome.step_time_s, params=outcome.params)
-    return [figures[name] for name in run.config.objectives] or [reward]
+    return values_of(outcome, run.config.objectives, run.reward())
 
 
 def _agree(trial: FrozenTrial, expected: list[float] | None) -> bool:

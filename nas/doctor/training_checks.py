@@ -10,6 +10,7 @@ from search_spaces.messages import first_line
 from ..full_training.config import read_training_config
 from ..full_training.directory import TrainingDirectory
 from ..full_training.record import TrainingRecord, parse_record, read_record, write_curves, write_record
+from .checkpoint_files import checkpoint_damage
 from .findings import Finding, Repair, error, warning
 
 
@@ -23,7 +24,7 @@ def training_config_is_whole(directory: TrainingDirectory) -> Iterator[Finding]:
 def checkpoints_are_whole(directory: TrainingDirectory) -> Iterator[Finding]:
     """The states that a training goes on from."""
     for file in (directory.last_checkpoint, directory.judged_checkpoint, directory.best_checkpoint):
-        damage = _checkpoint_damage(file) if file.exists() else None
+        damage = checkpoint_damage(file) if file.exists() else None
         if damage is None:
             continue
         name = str(file.relative_to(directory.path))
@@ -83,19 +84,8 @@ def _damage(read: Callable[[Path], object], path: Path) -> str | None:
     return None
 
 
-def _checkpoint_damage(file: Path) -> str | None:
-    # PyTorch is imported where there is a checkpoint.
-    from proxies.training.checkpoint import read_checkpoint
-
-    try:
-        read_checkpoint(file)
-    except ValueError as damage:
-        return f"cannot be read: {first_line(damage.__cause__ or damage)}"
-    return None
-
-
 def _is_good(file: Path) -> bool:
-    return file.exists() and _checkpoint_damage(file) is None
+    return file.exists() and checkpoint_damage(file) is None
 
 
 def _record_in_checkpoint(directory: TrainingDirectory) -> TrainingRecord | None:

@@ -353,6 +353,55 @@ def test_what_is_readable_after_a_truncation_is_saved(run: Path, share: float) -
     assert saved == whole
 
 
+@pytest.mark.parametrize("lost", ["", " WHERE objective = 1"])
+def test_verdicts_on_several_objectives_outlive_the_study_s_directions(tmp_path: Path, lost: str) -> None:
+    path, objectives = tmp_path / "run", ("accuracy", "step_time")
+    fake_search.run(fake_search.config(path, trials=6, objectives=objectives))
+    before = verdicts(path)
+    assert all(len(values) == 2 for _, values, _ in before.values() if values)  # type: ignore[arg-type]
+    broken = f"UPDATE trial_user_attributes SET value_json = '{{' WHERE {OUTCOME_OF.format(0)}"
+    execute(path, f"DELETE FROM study_directions{lost}", broken)
+    (path / "config.yaml").unlink()  # which would tell them, too
+    treatment = treat(path)
+    assert is_healthy(treatment.remaining), whats(treatment.remaining)
+    after = verdicts(path)
+    assert after.items() <= before.items()
+    again = {number for number, (*_, candidate) in before.items() if candidate["duplicate_of"] == 0}  # type: ignore[index]
+    assert before.keys() - after.keys() == {0} | again
+    study = optuna.load_study(study_name="search", storage=f"sqlite:///{path / 'study.db'}")
+    assert [direction.name for direction in study.directions] == ["MAXIMIZE", "MINIMIZE"]
+    _, ending = fake_search.run(fake_search.config(path, trials=6, objectives=objectives))
+    assert ending is Ending.COMPLETE
+
+
+@pytest.mark.parametrize("lost", ["", " WHERE objective = 1"])
+def test_lost_directions_alone_are_found(tmp_path: Path, lost: str) -> None:
+    path = tmp_path / "run"
+    fake_search.run(fake_search.config(path, trials=3, finalists=0, objectives=("accuracy", "step_time")))
+    before = verdicts(path)
+    execute(path, f"DELETE FROM study_directions{lost}")
+    assert "study.db" in serious(examine(path))
+    assert is_healthy(treat(path).remaining)
+    assert verdicts(path) == before
+
+
+def test_values_are_left_alone_while_the_configuration_asks_another_question(run: Path) -> None:
+    """By exponents that were edited they would be computed to be others."""
+    before = verdicts(run)
+    # The study is older than one of its fields, which therefore cannot be put back.
+    execute(
+        run, "UPDATE study_user_attributes SET value_json = json_remove(value_json, '$.w') WHERE key = 'fingerprint'"
+    )
+    text = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(text.replace("\nw: -0.07\n", "\nw: -0.5\n"))
+    (run / "trials.csv").unlink()
+    treatment = treat(run)
+    assert "was started with another w" in whats(treatment.remaining)
+    assert serious(treatment.remaining) == ["config.yaml"]
+    assert verdicts(run) == before
+    assert not (run / "trials.csv").exists(), "it would show other rewards"
+
+
 def test_a_transaction_that_was_cut_short_is_taken_back(run: Path) -> None:
     """A real hot journal: its writer is killed while pages are spilled to the study."""
     before = verdicts(run)
