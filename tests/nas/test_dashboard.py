@@ -8,10 +8,12 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +90,51 @@ def test_it_shows_a_finished_search_and_changes_nothing(finished_run: Run, tmp_p
         assert process.returncode == 0, errors
         assert "Traceback" not in errors
     assert rows(run / "study.db") == before
+
+
+def status_called(port: int, name: str | None) -> int:
+    """Of an answer to somebody who calls the server so."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=30)
+    with closing(connection):
+        connection.putrequest("GET", "/api/studies", skip_host=True)
+        if name is not None:
+            connection.putheader("Host", name)
+        connection.endheaders()
+        return connection.getresponse().status
+
+
+def test_a_name_from_elsewhere_that_leads_here_is_refused(finished_run: Run) -> None:
+    """DNS rebinding: a browser sends the name of the page that it was led by."""
+    from nas.dashboard import make_dashboard
+
+    own = socket.gethostname()
+    with make_dashboard(finished_run.directory, host="127.0.0.1", port=0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        port = server.server_port
+        good = ["127.0.0.1", "localhost", "LOCALHOST.", "[::1]", "10.1.2.3", own]
+        assert {name: status_called(port, f"{name}:{port}") for name in good} == dict.fromkeys(good, 200)
+        assert status_called(port, "localhost") == 200
+        bad = [
+            "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "127.0.0.1@evil.example", f"{own}.evil",
+            "notlocalhost", "[::1", "", None,
+        ]  # fmt: skip
+        assert {name: status_called(port, name) for name in bad} == dict.fromkeys(bad, 403)
+        server.shutdown()
+
+
+def test_the_name_that_it_was_given_is_its_own(finished_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from nas import dashboard
+
+    def on_loopback(host: str, port: int, app: Any, **classes: Any) -> Any:
+        return make_server("127.0.0.1", port, app, **classes)
+
+    make_server = dashboard.make_server
+    monkeypatch.setattr(dashboard, "make_server", on_loopback)
+    with dashboard.make_dashboard(finished_run.directory, host="Node7.cluster.example", port=0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        assert status_called(server.server_port, "node7.cluster.example:8080") == 200
+        assert status_called(server.server_port, "node8.cluster.example:8080") == 403
+        server.shutdown()
 
 
 def test_sqlite_itself_refuses_what_would_write(finished_run: Run, tmp_path: Path) -> None:
