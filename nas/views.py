@@ -23,7 +23,7 @@ from .trials import TrialRecord
 COLUMNS = (
     "number", "state", "architecture", "accuracy", "accuracy_se", "step_time_s", "step_time_rse",
     "step_time_is_measured", "measured_step_time_s", "inference_step_time_s", "params", "macs", "peak_memory_bytes",
-    "micro_batches", "reward", "reason", "retry_of", "duplicate_of", "seconds", "started", "finished",
+    "micro_batches", "reward", "reason", "retry_of", "duplicate_of", "machine", "seconds", "started", "finished",
 )  # fmt: skip
 
 
@@ -96,9 +96,7 @@ def write_best(entry: Entry, run: Run, path: Path | None = None) -> None:
     write_whole(path or run.directory.best_file, text)
 
 
-def _trials_text(
-    records: Iterable[TrialRecord], reward: Reward, measurements: Mapping[int, Measurement] | None
-) -> str:
+def _trials_text(records: Iterable[TrialRecord], reward: Reward, measurements: Mapping[int, Measurement] | None) -> str:
     return trials_frame(records, reward, measurements).to_csv(index=False, lineterminator="\n")
 
 
@@ -133,6 +131,7 @@ def _row(record: TrialRecord, reward: Reward, measurement: Measurement | None) -
         "peak_memory_bytes": outcome.peak_memory_bytes,
         "micro_batches": outcome.micro_batches,
         "reward": reward(accuracy=accuracy, step_time_s=outcome.step_time_s, params=outcome.params),
+        "machine": outcome.where,
         "seconds": outcome.seconds,
     }
 

@@ -2,6 +2,7 @@
 
 import csv
 import statistics
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -52,6 +53,20 @@ def test_states_reasons_and_links(finished_run: Run, tmp_path: Path) -> None:
     original = rows[int(duplicates[0]["duplicate_of"])]
     for name in ("architecture", "accuracy", "step_time_s", "params", "reward"):
         assert duplicates[0][name] == original[name]
+
+
+def test_the_machine_is_told_where_it_is_known(finished_run: Run, tmp_path: Path) -> None:
+    judged = [record for record in finished_run.records if record.outcome is not None]
+    assert judged
+    rows = read_rows(finished_run, tmp_path / "trials.csv")
+    assert [rows[record.number]["machine"] for record in judged] == [
+        (record.outcome and record.outcome.where) or "" for record in judged
+    ]
+    elsewhere = replace(judged[0], outcome=replace(judged[0].outcome, where="node7"))
+    nobody_knows = replace(judged[1], outcome=replace(judged[1].outcome, where=None))
+    write_trials([elsewhere, nobody_knows], finished_run.reward(), tmp_path / "trials.csv")
+    frame = pd.read_csv(tmp_path / "trials.csv", keep_default_na=False)
+    assert list(frame["machine"]) == ["node7", ""]
 
 
 def test_whole_numbers_stay_whole(finished_run: Run, tmp_path: Path) -> None:
