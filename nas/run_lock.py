@@ -35,6 +35,10 @@ _SETTLE_S = 2.0
 """Between taking a lock on a shared file system and the look whether another host did so at the same time."""
 
 
+class LeasedError(RunDirectoryError):
+    """Another host has a lease, of which nobody can tell yet whether it will be renewed: worth another try soon."""
+
+
 class LostLockError(RunDirectoryError):
     """Another host took the lock over, because it had heard nothing of this one: whatever is written now does harm."""
 
@@ -172,6 +176,7 @@ def locked(path: Path, *, lease_s: float = LEASE_S, sleep: Callable[[float], Non
         The lock. Ask it before anything is written that another host's run could be hurt by.
 
     Raises:
+        LeasedError: If another host's process holds it, or held it less than a lease ago.
         RunDirectoryError: If another process holds it, with its pid and host; or if file locks do not work there.
     """
     _require_file_locks(path)
@@ -263,7 +268,7 @@ def _require_gone(path: Path, lease_s: float, sleep: Callable[[float], None], *,
     if left_s is None:
         return
     if 0 < left_s <= lease_s:
-        raise RunDirectoryError(
+        raise LeasedError(
             f"{path} is in use by {name}, another host; its lease lapses in {left_s:.0f} s unless it is renewed "
             "(if that run is certainly gone: --take-over)"
         )

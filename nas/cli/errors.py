@@ -7,6 +7,9 @@ from typing import NoReturn
 
 import typer
 
+TRY_AGAIN = 75
+"""Exit code where the same line may succeed a minute later: EX_TEMPFAIL of sysexits.h."""
+
 
 def fail(message: object, code: int = 2) -> NoReturn:
     """End with one line."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .errors import fail, usage_errors
+from .errors import TRY_AGAIN, fail, usage_errors
 
 if TYPE_CHECKING:
     from ..config import SearchConfig
@@ -109,6 +109,7 @@ def _run(config: "SearchConfig") -> None:
     from ..executors.interface import RefusedError
     from ..pricing import TableError
     from ..run_directory import RunDirectoryError
+    from ..run_lock import LeasedError
     from ..search import InterruptedSearchError, run_search
     from ..study import Ending
     from .search_display import SearchDisplay
@@ -118,7 +119,7 @@ def _run(config: "SearchConfig") -> None:
             _, ending = run_search(config, observer=display)
         except (RefusedError, RunDirectoryError, TableError) as error:
             display.close()
-            fail(error)
+            fail(error, TRY_AGAIN if isinstance(error, LeasedError) else 2)
         except InterruptedSearchError:
             ending = Ending.INTERRUPTED
         except OSError as error:

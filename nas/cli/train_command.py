@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .errors import fail, usage_errors
+from .errors import TRY_AGAIN, fail, usage_errors
 
 if TYPE_CHECKING:
     from ..full_training.config import TrainingConfig
@@ -109,6 +109,7 @@ def _run(config: "TrainingConfig") -> None:
     from ..full_training.run import RefusedTrainingError, train
     from ..full_training.session import DivergedTrainingError, StoppedTrainingError
     from ..run_directory import RunDirectoryError
+    from ..run_lock import LeasedError
     from .training_display import TrainingDisplay
 
     with TrainingDisplay(config) as display:
@@ -121,9 +122,10 @@ def _run(config: "TrainingConfig") -> None:
             raise typer.Exit(130) from None
         except (RunDirectoryError, RefusedTrainingError) as error:
             display.close()
+            code = TRY_AGAIN if isinstance(error, LeasedError) else 2
             if not _speaks():
-                raise typer.Exit(2) from None
-            fail(error)
+                raise typer.Exit(code) from None
+            fail(error, code)
         except (DivergedTrainingError, InfeasibleError, ImageError) as error:
             display.close()
             fail(f"{error} ({config.out})", 1)

@@ -29,10 +29,12 @@ STAND_IN = """#!/usr/bin/env bash
 { printf '%s' "${0##*/}"; printf '\\t%s' "${@//$'\\n'/ }"; printf '\\n'; } >>"$CALLS"
 """
 STAND_INS = {
-    # Works until it is told to stop, unless it is to end at once; says when it began and what it was told.
+    # Works until it is told to stop, unless it is to end at once, or refused so many times before because another host
+    # has the run directory; says when it began and what it was told.
     "nas": """
         trap 'printf "nas got TERM\\n" >>"$CALLS"; sleep 0.2; exit 130' TERM
         printf 'nas at work\\n' >>"$CALLS"
+        [ "$(grep -c '^nas at work' "$CALLS")" -gt "${NAS_REFUSALS:-0}" ] || exit 75
         [ -z "${NAS_ENDS:-}" ] || exit "$NAS_ENDS"
         while :; do sleep 0.05; done
     """,
@@ -229,6 +231,53 @@ def test_a_job_that_somebody_cancelled_stays_away(cluster: Cluster, script: str)
 def test_only_an_interrupted_search_queues_again(cluster: Cluster, script: str, ends: str, again: bool) -> None:
     assert cluster.run(script, NAS_ENDS=ends)[0] == int(ends)
     assert cluster.has("scontrol", "requeue", "7") == again
+
+
+def wait_less(cluster: Cluster, seconds: float) -> None:
+    """Let the pause between two attempts be shorter, and tell when it begins."""
+    pause = f"""printf 'pause\\n' >>"$CALLS"; set -- {seconds}"""
+    (cluster.bin / "sleep").write_text(f'#!/bin/bash\n[ "$1" != 10 ] || {{ {pause}; }}\nexec /bin/sleep "$@"\n')
+    (cluster.bin / "sleep").chmod(0o755)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize(("refusals", "attempts", "ends"), [(3, 4, 0), (1000, 12, 75)])
+def test_a_lease_that_another_host_left_is_waited_for(
+    cluster: Cluster, script: str, refusals: int, attempts: int, ends: int
+) -> None:
+    """Of a node that was lost; a run that lives keeps its directory."""
+    wait_less(cluster, 0.01)
+    assert cluster.run(script, NAS_REFUSALS=str(refusals), NAS_ENDS="0")[0] == ends
+    words = [line[0] for line in cluster.lines()]
+    assert (words.count("nas at work"), words.count("pause")) == (attempts, attempts - 1)
+    assert not cluster.has("scontrol", "requeue")
+    assert cluster.left_over() == []
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_signal_while_a_lease_is_waited_for_queues_again(cluster: Cluster, script: str) -> None:
+    wait_less(cluster, 1)
+    process = cluster.start(script, NAS_REFUSALS="1000")
+    cluster.wait_for("pause")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 143
+    words = [line[0] for line in cluster.lines()]
+    assert (words.count("nas at work"), words.count("nas got TERM")) == (1, 0)
+    assert cluster.lines()[-1] == ["scontrol", "requeue", "7"]
+    assert cluster.left_over() == []
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_signal_after_a_lease_was_waited_for_reaches_the_search(cluster: Cluster, script: str) -> None:
+    wait_less(cluster, 0.01)
+    process = cluster.start(script, NAS_REFUSALS="1")
+    cluster.wait_for("pause")
+    while [line[0] for line in cluster.lines()].count("nas at work") < 2:
+        time.sleep(0.02)
+    time.sleep(0.3)  # the shell has come to its wait, which nothing shows
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 130
+    assert cluster.lines()[-1] == ["scontrol", "requeue", "7"]
 
 
 def test_a_signal_before_the_search_begins_queues_again_too(cluster: Cluster) -> None:

@@ -325,7 +325,7 @@ def test_the_command_line_takes_over_when_told_to(
     what = ["quickstart"] if command == "search" else ["efficientnetv2-b0", "--data", "digits"]
     arguments = ["nas", command, *what, "--out", str(tmp_path)]
     hold(tmp_path)
-    assert nas_exit(monkeypatch, arguments) == 2
+    assert nas_exit(monkeypatch, arguments) == 75  # EX_TEMPFAIL
     assert "nas: " in (said := capsys.readouterr().err)
     assert re.search(r"another host; its lease lapses in \d+ s", said)
     assert nas_exit(monkeypatch, [*arguments, "--take-over"]) == 0
