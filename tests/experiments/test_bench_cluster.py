@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -83,6 +84,13 @@ def test_growth_is_that_of_the_engine_alone() -> None:
 @pytest.mark.parametrize(("growth_s", "is_flat"), [(0.0, True), (0.0005, True), (0.004, False), (-0.004, True)])
 def test_noise_is_no_growth(growth_s: float, is_flat: bool) -> None:
     assert trend(blocks(growth_s=growth_s, noise_s=0.002), engine_s).is_flat == is_flat
+
+
+def test_other_work_in_a_few_blocks_is_no_growth() -> None:
+    quiet = blocks(growth_s=0.0, noise_s=0.0005)
+    disturbed = [replace(block, ours_s=block.ours_s + (0.3 if place > 60 and place % 8 == 0 else 0.0))
+                 for place, block in enumerate(quiet)]  # fmt: skip
+    assert trend(disturbed, engine_s).is_flat
 
 
 def test_rows_of_flatness_hold_their_own_blocks() -> None:

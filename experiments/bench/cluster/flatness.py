@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 from optuna.samplers import BaseSampler
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from scipy.stats import theilslopes
 
 from experiments.bench.no_op import PREPARATION, NoOp, fake_accuracy
 from nas.config import SearchConfig
@@ -23,7 +23,7 @@ from nas.pricing import make_cost_model
 from nas.reward import Reward
 from nas.run_directory import RunDirectory
 from nas.samplers import make_sampler
-from nas.search import run_search
+from nas.search import refresh_views, run_search
 from nas.search_problem import search_problem
 from nas.storage import open_study
 from nas.trials import TrialRecord, distributions
@@ -54,42 +54,57 @@ class Block:
         return self.ours_s - self.bare_s
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Trend:
-    """A straight line through the blocks."""
+    """A straight line through the blocks, which a few blocks that other work fell into do not bend."""
 
     start_s: float
     """At no trial."""
     growth_s: float
     """From the first trial to the last."""
-    growth_se: float
+    growth_low_s: float
+    growth_high_s: float
+    """Its 95 % interval."""
 
     @property
     def is_flat(self) -> bool:
-        """Whether the growth is within twice its standard error, or below a tenth of where it starts."""
-        return self.growth_s <= max(2 * self.growth_se, 0.1 * self.start_s)
+        """Whether no growth can be told, or less than a tenth of where it starts."""
+        return self.growth_low_s <= 0 or self.growth_s <= 0.1 * self.start_s
+
+
+@dataclass(frozen=True, slots=True)
+class Flatness:
+    """What a long search took."""
+
+    blocks: list[Block]
+    refresh_s: float
+    """CPU seconds of bringing the views up to date at the end; during a search at most once a minute."""
 
 
 def show_flatness(*, quick: bool) -> None:
     """Print one row for each range of finished trials."""
-    blocks = measure(4 * BLOCK if quick else NUM_TRIALS)
-    Console().print(flatness_table(blocks))
+    found = measure(4 * BLOCK if quick else NUM_TRIALS)
+    Console().print(flatness_table(found.blocks))
     for what, seconds in (("ours", _ours), ("bare", _bare), ("ours - bare", _engine)):
-        found = trend(blocks, seconds)
+        line = trend(found.blocks, seconds)
+        low, growth, high = (f"{1e3 * value:+.1f}" for value in (line.growth_low_s, line.growth_s, line.growth_high_s))
         print(
-            f"{what}: {1e3 * found.start_s:.1f} ms and {1e3 * found.growth_s:+.1f} ± {1e3 * found.growth_se:.1f} ms "
-            f"over {blocks[-1].finished} trials{', flat' if found.is_flat else ', grows'}"
+            f"{what}: {1e3 * line.start_s:.1f} ms and {growth} [{low}, {high}] ms over {found.blocks[-1].finished} "
+            f"trials: {'flat' if line.is_flat else 'grows'}"
         )
+    print(f"views of {found.blocks[-1].finished} trials, at most once a minute: {found.refresh_s:.1f} s")
 
 
-def measure(num_trials: int) -> list[Block]:
+def measure(num_trials: int) -> Flatness:
     """Run a whole search, and a bare loop in turn with it, a block at a time."""
     with tempfile.TemporaryDirectory() as folder:
         config = search_config(Path(folder) / "ours", trials=num_trials, workers=1)
         turns = _Turns(bare_loop(Path(folder), config), num_trials)
         with turns.progress:
             run_search(config, observer=turns, make_executor=lambda config: LocalExecutor(NoOp))
-    return turns.blocks
+        before = now()
+        refresh_views(RunDirectory(config.out))
+        return Flatness(turns.blocks, now().cpu_s - before.cpu_s)
 
 
 class _Turns(Observer):
@@ -142,11 +157,11 @@ def _samplers(config: SearchConfig) -> Callable[[int], BaseSampler]:
 
 
 def trend(blocks: Sequence[Block], seconds: Callable[[Block], float]) -> Trend:
-    """By least squares."""
-    finished = np.array([block.finished for block in blocks], dtype=float)
-    (slope, start), covariance = np.polyfit(finished, [seconds(block) for block in blocks], 1, cov=True)
-    last = finished[-1]
-    return Trend(start_s=float(start), growth_s=float(slope * last), growth_se=float(np.sqrt(covariance[0, 0]) * last))
+    """By the median of the slopes between any two blocks (Theil and Sen)."""
+    finished = [block.finished for block in blocks]
+    line = theilslopes([seconds(block) for block in blocks], finished)
+    growth, low, high = (float(slope) * finished[-1] for slope in (line.slope, line.low_slope, line.high_slope))
+    return Trend(start_s=float(line.intercept), growth_s=growth, growth_low_s=low, growth_high_s=high)
 
 
 def flatness_table(blocks: Sequence[Block]) -> Table:

@@ -99,7 +99,7 @@ def overhead_table(found: Sequence[Overhead]) -> Table:
     """One row for each engine, ratios to ours on Ray."""
     ours = _named(found, OURS)
     result = Table(
-        title=f"A trial that does nothing, {ours.workers} workers: ms on the wall, ms of the driver's CPU",
+        title=f"A trial that does nothing, {ours.workers} workers, ms (CPU: the driver's)",
         box=None,
         padding=(0, 2, 0, 0),
     )
