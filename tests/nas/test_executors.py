@@ -1,6 +1,5 @@
 """Processes of this machine keep the executors' contract."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import psutil
 import pytest
 import workloads
 from executor_contract import ExecutorContract, outcome
+from waiting import is_gone, until
 
 from nas.executors.interface import Died, Done, Executor, Interrupted, Refused
 from nas.executors.local import MAX_DEATHS_IN_A_ROW, LocalExecutor
@@ -51,10 +51,7 @@ class TestLocalExecutor(ExecutorContract):
         assert "SIGKILL" in died.reason
         executor.close()
         reader = int((tmp_path / "reader").read_text())
-        end = time.monotonic() + 30
-        while psutil.pid_exists(reader) and psutil.Process(reader).status() != psutil.STATUS_ZOMBIE:
-            assert time.monotonic() < end, "what the worker had started outlives it"
-            time.sleep(0.05)
+        until(lambda: is_gone(reader))
 
     def test_a_worker_that_cannot_listen_yet_is_interrupted_all_the_same(self) -> None:
         executor = LocalExecutor(workloads.make_workload)

@@ -23,9 +23,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -36,6 +34,7 @@ import faulty_worker
 import psutil
 import pytest
 import slow_search
+from waiting import is_gone, until
 
 from nas.config import SearchConfig, read_config
 from nas.executors.local import LocalExecutor
@@ -67,18 +66,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
         fake_search.config(tmp_path_factory.mktemp("whole") / "run", trials=TRIALS, finalists=0, workers=2)
     )
     return run
-
-
-def until(condition: Callable[[], Any], seconds: float = 90) -> None:
-    """Wait for a condition; the limit only keeps a broken test from hanging."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "the condition did not come true"
-        time.sleep(0.05)
-
-
-def is_gone(pid: int) -> bool:
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
 def descendants(pid: int) -> list[int]:
