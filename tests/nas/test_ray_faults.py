@@ -60,11 +60,14 @@ def make_executor(cluster: Any) -> Iterator[Callable[..., Executor]]:
 
 @pytest.fixture
 def new_node(cluster: Any) -> Iterator[Callable[..., Any]]:
-    """Further nodes, which are gone when the test is."""
+    """Further nodes, which are gone when the test is, and known to be: nothing is sent to them any more."""
+    import ray
+
     before = set(cluster.worker_nodes)
     yield cluster.add_node
     for node in set(cluster.worker_nodes) - before:
-        cluster.remove_node(node, allow_graceful=False)
+        cluster.remove_node(node, allow_graceful=True)
+    until(lambda: sum(node["Alive"] for node in ray.nodes()) == 1 + len(before))
 
 
 @dataclass(slots=True)
