@@ -4,9 +4,11 @@ Optuna commits each parameter of a proposal by itself, with two queries before, 
 whenever somebody looks at the study. With 128 workers that is most of a driver's time.
 """
 
+import inspect
 import sys
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 import optuna
@@ -14,7 +16,6 @@ import sqlalchemy
 from optuna.distributions import BaseDistribution, check_distribution_compatibility, distribution_to_json
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -26,6 +27,22 @@ def ask(study: optuna.Study, distributions: Mapping[str, BaseDistribution]) -> o
         return study.ask(dict(distributions))
     with storage.together():
         return study.ask(dict(distributions))
+
+
+_RELIES_ON = {
+    "_set_trial_param": ("trial_id", "param_name", "param_value_internal", "distribution", "previous_distribution"),
+    "_get_trials": ("study_id", "states", "included_trial_ids", "trial_id_greater_than"),
+    "_create_new_trial": ("study_id", "template_trial"),
+}
+"""Methods of Optuna's that are its own affair, with their arguments, as of Optuna 5.0."""
+
+
+def fits_optuna() -> bool:
+    """Whether Optuna is still made as `DriverStorage` expects it; if not, its own storage does the same, slower."""
+    return find_spec("optuna.storages._rdb.models") is not None and all(
+        hasattr(RDBStorage, name) and tuple(inspect.signature(getattr(RDBStorage, name)).parameters)[1:] == arguments
+        for name, arguments in _RELIES_ON.items()
+    )
 
 
 class DriverStorage(RDBStorage):
@@ -55,6 +72,8 @@ class DriverStorage(RDBStorage):
     def _write_held(self) -> None:
         if not self._held:
             return
+        from optuna.storages._rdb import models
+
         held, self._held = self._held, []
         try:
             with self.scoped_session() as session, session.begin():

@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from search_spaces.messages import first_line
 
 from .config import SearchConfig
-from .driver_storage import DriverStorage
+from .driver_storage import DriverStorage, fits_optuna
 from .file_systems import file_system_of
 from .run_directory import RunDirectory, RunDirectoryError
 from .run_lock import RunLock
@@ -117,7 +117,7 @@ def _open(path: Path, *, to_read: bool) -> RDBStorage:
     url, engine = f"sqlite:///{path}", {"connect_args": {"timeout": _TIMEOUT_S}}
     if to_read:
         return RDBStorage(url, engine_kwargs=engine, skip_compatibility_check=True, skip_table_creation=True)
-    return DriverStorage(url, engine_kwargs=engine)
+    return (DriverStorage if fits_optuna() else RDBStorage)(url, engine_kwargs=engine)
 
 
 def _fence(engine: Engine, lock: RunLock) -> None:

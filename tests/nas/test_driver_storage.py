@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import fake_search
 import numpy as np
 import optuna
 import pytest
@@ -13,7 +14,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
-from nas.driver_storage import DriverStorage, ask
+from nas.driver_storage import DriverStorage, ask, fits_optuna
 
 SPACE = {f"x{number}": CategoricalDistribution(["a", "b", "c"]) for number in range(12)}
 
@@ -146,3 +147,21 @@ def test_what_cannot_be_written_is_told_as_optuna_tells_it(study: optuna.Study, 
 def test_a_storage_of_another_kind_is_asked_as_ever() -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     assert set(ask(study, SPACE).params) == set(SPACE)
+
+
+def test_it_fits_this_optuna_and_a_changed_one_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert fits_optuna()
+    monkeypatch.setattr(RDBStorage, "_get_trials", lambda self, study_id: [])
+    assert not fits_optuna()
+    monkeypatch.undo()
+    monkeypatch.delattr(RDBStorage, "_create_new_trial")
+    assert not fits_optuna()
+
+
+def test_without_it_a_search_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual, _ = fake_search.run(fake_search.config(tmp_path / "usual"))
+    monkeypatch.setattr("nas.storage.fits_optuna", lambda: False)
+    plain, _ = fake_search.run(fake_search.config(tmp_path / "plain"))
+    assert [(each.state, each.params) for each in plain.records] == [
+        (each.state, each.params) for each in usual.records
+    ]
