@@ -456,7 +456,7 @@ def test_a_running_search_is_looked_at_and_not_touched(run: Path) -> None:
     assert not holder_file(run).exists()
 
 
-@pytest.mark.parametrize("pid", [os.getpid(), 2**22 + 1])
+@pytest.mark.parametrize("pid", [os.getpid(), 2**22 + 1], ids=["our own number", "another"])
 def test_a_run_in_another_container_of_this_host_is_under_way(run: Path, pid: int) -> None:
     """Its process has a number there that here is nobody's, or somebody else's."""
     execute(run, RUNNING)
