@@ -10,11 +10,10 @@ from search_spaces.architecture import Architecture
 from .accuracy_result import AccuracyResult, EpochProgress
 from .data.passes import num_steps
 from .device import Device
-from .evaluation import evaluate
 from .execution import PLAIN, ExecutionMode
 from .fastest_mode import ModeChoice, find_fastest_mode
 from .proxy_data import GIB, ProxyData, load_splits, make_proxy_data
-from .short_training import begin_training, plan_of
+from .short_training import begin_training, judge, plan_of
 from .training.config import DataConfig, Fidelity, TrainConfig
 from .training.loop import Training
 from .training.progressive import PlannedEpoch, TrainingPlan
@@ -258,17 +257,8 @@ def _judge(
     keeper: TrialKeeper,
 ) -> EpochProgress:
     """What is known after an epoch; it is kept, too."""
-    step = training.step
     try:
-        score = evaluate(
-            step.judged_network,
-            data.minival,
-            batch_size=config.batch_size,
-            resolution=planned.stage.resolution,
-            mode=step.mode,
-            device=step.device,
-            after_batch=keeper.after_judged_batch,
-        )
+        score = judge(training, planned, data=data, batch_size=config.batch_size, after_batch=keeper.after_judged_batch)
     except InterruptedTrainingError:
         keeper.keep_unjudged(training, epoch)
         raise

@@ -12,8 +12,8 @@ from .evaluation import Score, evaluate
 from .execution import ExecutionMode
 from .proxy_data import ProxyData
 from .training.config import Fidelity, TrainConfig
-from .training.loop import EpochDone, Training
-from .training.progressive import ProgressiveStage, TrainingPlan
+from .training.loop import Training
+from .training.progressive import PlannedEpoch, ProgressiveStage, TrainingPlan
 from .training.schedule import learning_rate_of
 from .training_step import make_training_step
 
@@ -65,6 +65,35 @@ def begin_training(
     )
 
 
+def judge(
+    training: Training,
+    planned: PlannedEpoch,
+    *,
+    data: ProxyData,
+    batch_size: int,
+    after_batch: Callable[[], None] | None = None,
+) -> Score:
+    """What a training has come to after an epoch, on the judging images.
+
+    Args:
+        training: Stands after the epoch.
+        planned: The epoch.
+        data: Whose minival judges.
+        batch_size: Of judging.
+        after_batch: Called after every judged batch; what it raises ends the judging.
+    """
+    step = training.step
+    return evaluate(
+        step.judged_network,
+        data.minival,
+        batch_size=batch_size,
+        resolution=planned.stage.resolution,
+        mode=step.mode,
+        device=step.device,
+        after_batch=after_batch,
+    )
+
+
 class ShortTraining:
     """A candidate whose training may be left after any epoch and taken up again, elsewhere and with other settings.
 
@@ -103,20 +132,9 @@ class ShortTraining:
                 epoch=done.planned.number + 1,
                 num_epochs=self._training.plan.num_epochs,
                 train_loss=done.train_loss,
-                score=self._judge(done),
+                score=judge(self._training, done.planned, data=self._data, batch_size=self._batch_size),
                 train_seconds=self._train_seconds,
             )
-
-    def _judge(self, done: EpochDone) -> Score:
-        step = self._training.step
-        return evaluate(
-            step.judged_network,
-            self._data.minival,
-            batch_size=self._batch_size,
-            resolution=done.planned.stage.resolution,
-            mode=step.mode,
-            device=step.device,
-        )
 
     def state(self) -> dict[str, object]:
         """All that is needed to go on from here, as tensors and plain values."""

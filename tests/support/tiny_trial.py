@@ -13,7 +13,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-import proxies.accuracy
+import proxies.short_training
 from proxies.accuracy import AccuracyProxy
 from proxies.accuracy_result import AccuracyResult, EpochProgress
 from proxies.device import find_device
@@ -77,14 +77,14 @@ class Watched:
 
 def watch(proxy: AccuracyProxy, *, checkpoint: TrialCheckpoint, notes: list[str] | None = None, **how: Any) -> Watched:
     """Train and look at the network that is judged."""
-    honest, weights = proxies.accuracy.evaluate, {}
+    honest, weights = proxies.short_training.evaluate, {}
 
     def looked_at(network: Any, *args: Any, **settings: Any) -> Any:
         score = honest(network, *args, **settings)
         weights.update({name: value.clone() for name, value in network.state_dict().items()})
         return score
 
-    with mock.patch.object(proxies.accuracy, "evaluate", looked_at):
+    with mock.patch.object(proxies.short_training, "evaluate", looked_at):
         result = proxy.evaluate(TINY, checkpoint=checkpoint, **how)
     return Watched(result, notes if notes is not None else [], weights)
 
