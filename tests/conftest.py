@@ -15,6 +15,8 @@ MOST_WORKERS = 4
 # Read when PyTorch is imported, here and in the processes that tests start. Networks as small as those of tests only
 # wait for a second thread, longest where the cores are busy; tests about threads ask for theirs.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Ray runs its workers at niceness 15: beside other tests they would hardly get a turn.
+os.environ.setdefault("RAY_worker_niceness", "0")
 do_not_wait_for_disks()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import psutil
 
 
-def until(condition: Callable[[], Any], seconds: float = 90) -> None:
+def until(condition: Callable[[], Any], seconds: float = 240) -> None:
     """Wait for a condition; the limit only keeps a broken test from hanging."""
     end = time.monotonic() + seconds
     while not condition():
