@@ -27,6 +27,7 @@ from .evaluation_tasks import (
     AccuracyRecord,
     Calibrate,
     DataFacts,
+    EpochReport,
     Evaluation,
     Inspect,
     Inspection,
@@ -104,10 +105,10 @@ class Evaluator(Evaluate):
     def _or_interrupted(self, report: Report) -> Report:
         """What is not a training keeps nothing, and ends at once."""
 
-        def checked(fraction: float, doing: str) -> None:
+        def checked(fraction: float, doing: str, found: object = None) -> None:
             if self._is_interrupted:
                 raise InterruptedTaskError
-            report(fraction, doing)
+            report(fraction, doing, found)
 
         return checked
 
@@ -267,7 +268,7 @@ class Evaluator(Evaluate):
         def show(progress: EpochProgress) -> None:
             nonlocal done
             done = progress.epoch / progress.num_epochs
-            report(done, f"epoch {progress.epoch}/{progress.num_epochs}")
+            report(done, f"epoch {progress.epoch}/{progress.num_epochs}", _epoch_report(progress))
 
         checkpoint = TrialCheckpoint(
             path=None if folder is None else folder / kept.file_name(self._config),
@@ -330,6 +331,17 @@ def threads_of_worker(config: SearchConfig) -> int:
 
 def _mode_seconds(choice: ModeChoice) -> dict[str, float]:
     return {str(found.mode): found.seconds_per_step for found in choice.measured if found.seconds_per_step is not None}
+
+
+def _epoch_report(progress: EpochProgress) -> EpochReport:
+    return EpochReport(
+        epoch=progress.epoch,
+        num_epochs=progress.num_epochs,
+        num_correct=progress.score.num_correct,
+        num_images=progress.score.num_images,
+        train_loss=progress.train_loss,
+        train_seconds=progress.train_seconds,
+    )
 
 
 def _record(result: AccuracyResult, seed: int, micro_batches: int) -> AccuracyRecord:

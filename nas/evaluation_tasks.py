@@ -92,6 +92,20 @@ class AccuracyRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EpochReport:
+    """What is known of a candidate after an epoch of its short training, told while it goes on."""
+
+    epoch: int
+    """1…num_epochs."""
+    num_epochs: int
+    num_correct: int
+    num_images: int
+    train_loss: float
+    train_seconds: float
+    """Of all its epochs up to this one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
     """What a worker found out about a candidate."""
 

@@ -19,7 +19,7 @@ from .search_problem import require_reachable_sizes, require_reachable_step_time
 Result = TypeVar("Result")
 
 
-def _to_nobody(fraction: float, doing: str) -> None:
+def _to_nobody(fraction: float, doing: str, found: object = None) -> None:
     """Nobody listens."""
 
 

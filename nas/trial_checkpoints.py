@@ -24,7 +24,7 @@ class KeptTraining:
         """Of its checkpoint."""
         fidelity = config.fidelity
         size = self.train_size or fidelity.resolution
-        facts = (self.architecture, fidelity.epochs, fidelity.data_share, size, self.seed)
+        facts = (self.architecture, fidelity.epochs, fidelity.data_share, fidelity.width, size, self.seed)
         return f"{hashlib.sha256(repr(facts).encode()).hexdigest()[:24]}.pt"
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from copy import copy
 
 import torch
 
@@ -58,6 +59,7 @@ def train_and_score(
         InterruptedTrainingError: If the checkpoint says that it shall end.
     """
     curve: list[EpochProgress] = []
+    architecture = fidelity.stand_in(architecture)
     plan = plan_of(architecture, config, fidelity, num_images=len(data.train), micro_batches=micro_batches)
     circumstances = _circumstances(architecture, plan, data=data, config=config, seed=seed, mode=mode)
     keeper = TrialKeeper(checkpoint, circumstances, clock=clock)
@@ -111,14 +113,19 @@ class AccuracyProxy:
         self.mode = mode
         self.seed = seed
         self.splits = load_splits(data)
-        self.data = make_proxy_data(
+        self._data_config = data
+        self.data = self._make_data(train, fidelity)
+
+    def _make_data(self, train: TrainConfig, fidelity: Fidelity) -> ProxyData:
+        config = self._data_config
+        return make_proxy_data(
             self.splits,
             config=train,
             fidelity=fidelity,
-            device=device,
-            data_seed=data.split_seed,
-            memory_limit_bytes=data.memory_limit_gib * GIB,
-            num_workers=data.num_workers,
+            device=self.device,
+            data_seed=config.split_seed,
+            memory_limit_bytes=config.memory_limit_gib * GIB,
+            num_workers=config.num_workers,
         )
 
     @property
@@ -139,10 +146,17 @@ class AccuracyProxy:
         """Training steps of one candidate."""
         return self.fidelity.epochs * num_steps(len(self.data.train), self.train_config.batch_size)
 
+    def at(self, fidelity: Fidelity, train: TrainConfig) -> "AccuracyProxy":
+        """One that judges by another training on the same images."""
+        other = copy(self)
+        other.train_config, other.fidelity = train, fidelity
+        other.data = self._make_data(train, fidelity)
+        return other
+
     def find_mode(self, architecture: Architecture, *, budget_s: float = 2.0) -> ModeChoice:
         """Measure once which execution mode trains this architecture fastest; :attr:`mode` is left as it is."""
         return find_fastest_mode(
-            architecture,
+            self.fidelity.stand_in(architecture),
             device=self.device,
             batch_size=min(self.train_config.batch_size, len(self.data.train)),
             resolution=self.fidelity.resolution or architecture.resolution,

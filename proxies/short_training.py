@@ -113,6 +113,7 @@ class ShortTraining:
         device: Device,
     ) -> None:
         """The arguments are those of :func:`proxies.accuracy.train_and_score`."""
+        architecture = fidelity.stand_in(architecture)
         plan = plan_of(architecture, config, fidelity, num_images=len(data.train))
         self._data, self._batch_size = data, config.batch_size
         self._training = begin_training(

@@ -61,7 +61,7 @@ def search(config: SearchConfig, *, by_population: bool, places: int, out: Path)
         places: Trials at once.
         out: Folder of what Tune keeps.
     """
-    prepared = prepare(config, report=lambda fraction, doing: print(f"preparing: {doing}"))
+    prepared = prepare(config, report=lambda fraction, doing, found=None: print(f"preparing: {doing}"))
     tuner = tune.Tuner(
         tune.with_resources(trainable(prepared), {"cpu": 1}),
         param_space={**param_space(config), "lr": LEARNING_RATE} if by_population else {},

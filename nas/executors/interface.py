@@ -1,11 +1,19 @@
 """What the loop asks of an executor, and what an executor tells it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-Report = Callable[[float, str], None]
-"""Called by an evaluation with its progress, a fraction, and what it is doing."""
+
+class Report(Protocol):
+    """Called by an evaluation with its progress."""
+
+    def __call__(self, fraction: float, doing: str, found: object = None) -> None:
+        """
+        Args:
+            fraction: Of the task, done.
+            doing: In a few words, for people.
+            found: What is known already, for who might end the task early.
+        """
 
 
 class RefusedError(ValueError):
@@ -55,6 +63,8 @@ class Progress:
     task: int
     fraction: float
     doing: str
+    found: object = None
+    """What is known already, such as an `EpochReport`."""
 
 
 @dataclass(frozen=True, slots=True)

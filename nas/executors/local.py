@@ -265,8 +265,8 @@ def _evaluate(
 ) -> tuple[Event, bool]:
     """What became of a task, and whether this process should do no other."""
 
-    def report(fraction: float, doing: str) -> None:
-        pipe.send((Progress(task, fraction, doing), False))
+    def report(fraction: float, doing: str, found: object = None) -> None:
+        pipe.send((Progress(task, fraction, doing, found), False))
 
     try:
         evaluate = interruption.evaluate = make()

@@ -5,6 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from search_spaces.architecture import Architecture
+from search_spaces.scaling import compound
+
 from ..data.source_names import SOURCES_TEXT
 
 SETTINGS = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
@@ -80,6 +83,13 @@ class Fidelity(BaseModel):
     data_share: float = Field(
         default=1.0, gt=0, le=1, description="Stratified share of the training images that is used."
     )
+    width: float = Field(
+        default=1.0, gt=0, le=1, description="Multiplies the channels of the network that stands in for the candidate."
+    )
+
+    def stand_in(self, architecture: Architecture) -> Architecture:
+        """What is trained in a candidate's place: itself, or a narrower network of the same blocks."""
+        return architecture if self.width == 1.0 else compound(architecture, width=self.width)
 
 
 class DataConfig(BaseModel):

@@ -93,7 +93,7 @@ def test_the_size_of_a_task_reaches_its_training(tmp_path: Path, monkeypatch: py
     for train_size, expected in ((None, 16), (24, 24), (16, 16)):
         seen.clear()
         work = Judge(architecture=text, seed=1, preparation=preparation, measure=False, train_size=train_size)
-        evaluation = evaluator(work, lambda fraction, doing: None)
+        evaluation = evaluator(work, lambda fraction, doing, found=None: None)
         assert isinstance(evaluation, Evaluation)
         assert seen == {(expected, expected)}
 
@@ -136,7 +136,10 @@ def test_an_image_that_breaks_later_ends_the_search_with_its_path(
         broken.write_bytes(broken.read_bytes()[:40])
     text = str(config(tmp_path).search_space().backbone)
     with pytest.raises(RefusedError, match=r"^cannot read image .*\.png: ") as refused:
-        evaluator(Retrain(architecture=text, seed=0, preparation=fake_search.PREPARATION), lambda fraction, doing: None)
+        evaluator(
+            Retrain(architecture=text, seed=0, preparation=fake_search.PREPARATION),
+            lambda fraction, doing, found=None: None,
+        )
     assert "\n" not in str(refused.value)
 
 
