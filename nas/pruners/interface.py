@@ -1,0 +1,53 @@
+"""What the loop asks of a pruner: which trainings need not begin, need not go on, or deserve to go on after all."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """A candidate as a pruner sees it."""
+
+    number: int
+    """Of its trial."""
+    architecture: str
+    reward_factor: float | None
+    """R / A, known before any training; None where S is not known beforehand."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """What a candidate's training has come to."""
+
+    subject: Subject
+    curve: tuple[float, ...]
+    """Accuracy, a fraction, after each epoch so far; empty where it was never trained."""
+    is_complete: bool
+
+
+class Pruner(Protocol):
+    """Decides from what it is told, in the order it is told; asked twice it answers the same."""
+
+    def before(self, subject: Subject) -> str | None:
+        """Why a candidate need not be trained at all; None: it is trained."""
+        ...
+
+    def after_epoch(self, subject: Subject, curve: Sequence[float]) -> str | None:
+        """Why a training need not go on after the epochs it has come to; None: it goes on."""
+        ...
+
+    def told(self, trained: Trained, reason: str | None) -> None:
+        """Take a verdict: a complete training, or one that was pruned for a reason.
+
+        Replayed from the study on resume, in the order of trials.
+        """
+        ...
+
+    def promoted(self) -> int | None:
+        """Number of a pruned trial that deserves to go on by now; None: none. What is asked for is taken."""
+        ...
+
+    def expected_accuracy(self, curve: Sequence[float]) -> float | None:
+        """What a training that was stopped would probably have come to; None where too few have finished."""
+        ...
