@@ -135,4 +135,8 @@ def read_audit_config(path: Path | None, overrides: Mapping[str, object]) -> Aud
         ValueError: In one line that names file, key, rule and value.
     """
     values = read_yaml(path) if path else {}
+    recipe = overrides.get("search", values.get("search"))
+    if isinstance(recipe, str):
+        values["search"] = make_config(read_yaml(find_recipe(recipe)), {}).model_dump(mode="json")
+        overrides = {key: value for key, value in overrides.items() if key != "search"}
     return validated(AuditConfig, values, overrides, source=str(path or "flags"), complete=lambda merged: merged)

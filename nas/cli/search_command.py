@@ -107,10 +107,11 @@ def _read(recipe: str | None, overrides: dict[str, object], settings: list[str])
 
 def _run(config: "SearchConfig") -> None:
     from ..executors.interface import RefusedError
+    from ..opening import InterruptedSearchError
     from ..pricing import TableError
     from ..run_directory import RunDirectoryError
     from ..run_lock import LeasedError
-    from ..search import InterruptedSearchError, run_search
+    from ..search import run_search
     from ..study import Ending
     from .search_display import SearchDisplay
 

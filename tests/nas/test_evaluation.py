@@ -50,7 +50,7 @@ def test_a_worker_prepares_judges_and_retrains(tmp_path: Path) -> None:
     evaluator = Evaluator(config(tmp_path, checkpoint_every_s=0.0), 0)
     said: list[str] = []
 
-    def report(fraction: float, doing: str) -> None:
+    def report(fraction: float, doing: str, found: object = None) -> None:
         said.append(doing)
 
     inspection = evaluator(Inspect(), report)

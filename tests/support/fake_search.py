@@ -164,7 +164,7 @@ class InlineExecutor:
     def events(self, timeout_s: float) -> list[Event]:
         task, work = self.tasks.pop(0)
         try:
-            return [Done(task, self._evaluate(work, lambda fraction, doing: None))]
+            return [Done(task, self._evaluate(work, lambda fraction, doing, found=None: None))]
         except InfeasibleError as error:
             return [Infeasible(task, error.reason)]
         except RefusedError as error:
