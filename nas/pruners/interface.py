@@ -27,7 +27,12 @@ class Trained:
 
 
 class Pruner(Protocol):
-    """Decides from what it is told, in the order it is told; asked twice it answers the same."""
+    """Decides from what it is told; asked twice in between it answers the same.
+
+    An architecture may come under several numbers: a further attempt after a death shows its epochs again, and so does
+    a promoted one, whose later verdict then stands in place of the earlier one. The backbone is never asked about, since
+    it is the yardstick; its verdict is told like any other.
+    """
 
     def before(self, subject: Subject) -> str | None:
         """Why a candidate need not be trained at all; None: it is trained."""
@@ -40,12 +45,16 @@ class Pruner(Protocol):
     def told(self, trained: Trained, reason: str | None) -> None:
         """Take a verdict: a complete training, or one that was pruned for a reason.
 
-        Replayed from the study on resume, in the order of trials.
+        Replayed from the study on resume, in the order of the verdicts.
         """
         ...
 
     def promoted(self) -> int | None:
-        """Number of a pruned trial that deserves to go on by now; None: none. What is asked for is taken."""
+        """Number of a pruned trial, as told, that deserves to go on by now; None: none. What is asked for is taken.
+
+        After a resume it may name again what goes on already; that is passed over. A promoted training is not asked
+        about again up to the epoch where it was stopped.
+        """
         ...
 
     def expected_accuracy(self, curve: Sequence[float]) -> float | None:
