@@ -38,11 +38,31 @@ def rank(predicted: ArrayLike, true: ArrayLike, *, seed: int = 0) -> Ranking:
     predicted, true = np.asarray(predicted, dtype=float), np.asarray(true, dtype=float)
     if predicted.shape != true.shape or predicted.ndim != 1 or len(true) < 3:
         raise ValueError(f"ranking takes two numbers of at least three candidates, got {predicted.shape}, {true.shape}")
-    rng = np.random.default_rng(seed)
-    rows = rng.integers(len(true), size=(NUM_DRAWS, len(true)))
-    drawn = _resampled_taus(predicted, true, rows)
+    return mean_rank(predicted[None], true[None], seed=seed)
+
+
+def mean_rank(predicted: ArrayLike, true: ArrayLike, *, seed: int = 0) -> Ranking:
+    """Kendall's τ-b, averaged over several pairs of numbers of the same candidates, e.g. over repeated trainings.
+
+    Its interval is that over candidates, each drawn with all its numbers.
+
+    Args:
+        predicted: For each pair one number for each candidate, (pairs, N).
+        true: The numbers they stand for, (pairs, N).
+        seed: Of the bootstrap.
+
+    Raises:
+        ValueError: If there are fewer than three candidates or the shapes differ.
+    """
+    predicted, true = np.asarray(predicted, dtype=float), np.asarray(true, dtype=float)
+    if predicted.shape != true.shape or predicted.ndim != 2 or true.shape[1] < 3 or not len(true):
+        raise ValueError(f"ranking takes pairs of at least three candidates, got {predicted.shape}, {true.shape}")
+    rows = np.random.default_rng(seed).integers(true.shape[1], size=(NUM_DRAWS, true.shape[1]))
+    pairs = list(zip(predicted, true, strict=True))
+    drawn = np.mean([_resampled_taus(one, other, rows) for one, other in pairs], axis=0)
     low, high = np.nanquantile(drawn, (0.05, 0.95))
-    return Ranking(tau=float(kendalltau(predicted, true).statistic), low=float(low), high=float(high))
+    tau = np.mean([kendalltau(one, other).statistic for one, other in pairs])
+    return Ranking(tau=float(tau), low=float(low), high=float(high))
 
 
 def tau_ceiling(true: ArrayLike, relative_error: float, *, seed: int = 0) -> float:
