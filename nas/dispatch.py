@@ -1,7 +1,7 @@
 """The one loop of a search: whatever is to be evaluated, candidates or further trainings, passes through here."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -43,6 +43,7 @@ def dispatch(
     *,
     stop_requested: Callable[[], bool],
     on_drain: Callable[[int], None],
+    unwanted: Callable[[], Iterable[int]] = lambda: (),
     clock: Callable[[], float] = time.monotonic,
 ) -> bool:
     """Keep the executor busy until the source has nothing more to do.
@@ -54,6 +55,7 @@ def dispatch(
         executor: Runs them.
         stop_requested: Whether somebody asked to stop.
         on_drain: Called with the number of running tasks when that happens.
+        unwanted: Numbers of running tasks that nobody needs any more, each once; they are halted.
         clock: Monotonic seconds.
 
     Returns:
@@ -66,6 +68,7 @@ def dispatch(
             if not flow.running:
                 return True
             flow.pass_events()
+            flow.halt(unwanted())
         on_drain(len(flow.running))
         flow.drain(clock() + DRAIN_S)
         return False
@@ -88,6 +91,12 @@ class _Flow:
         while len(self.running) < self._executor.capacity and (task := self._source.next_task()) is not None:
             self._executor.submit(task.number, task.work)
             self.running[task.number] = task
+
+    def halt(self, numbers: Iterable[int]) -> None:
+        """Let these end, unless they have."""
+        for number in numbers:
+            if number in self.running:
+                self._executor.halt(number)
 
     def drain(self, end: float) -> None:
         """Let everything that runs end early."""

@@ -43,7 +43,14 @@ class Evaluate(Protocol):
         ...
 
     def interrupt(self) -> None:
-        """Ask the task that runs to keep what it can and end soon; a signal handler calls it, so it only takes note."""
+        """Ask the task that runs to keep what it can and end soon.
+
+        A signal handler or another thread calls it, so it only takes note.
+        """
+        return
+
+    def expect(self) -> None:
+        """A task is about to come: what was asked of the one before is over."""
         return
 
 
@@ -156,6 +163,13 @@ class Executor(Protocol):
 
     def interrupt(self, task: int) -> None:
         """Ask a task to keep what it can and end, which takes it a moment; unknown ones are ignored."""
+        ...
+
+    def halt(self, task: int) -> None:
+        """As `interrupt`, of a task that nobody needs any more: its worker is soon free for the next one.
+
+        It ends as Interrupted, unless it came to another end before it took note.
+        """
         ...
 
     def stop(self, task: int) -> None:

@@ -101,6 +101,11 @@ class LocalExecutor:
             if worker.task == task:
                 worker.interrupt()
 
+    def halt(self, task: int) -> None:
+        for worker in self._workers:
+            if worker.task == task:
+                worker.halt()
+
     def stop(self, task: int) -> None:
         self._started = [event for event in self._started if event.task != task]
         for worker in self._workers:
@@ -122,24 +127,28 @@ class _Worker:
 
     def _start(self) -> None:
         self.task: int | None = None
-        self._is_ended = False
+        self._is_ended = self._is_halted = False
+        self._num_tasks = 0
         self.pipe, theirs = _CONTEXT.Pipe()
+        their_halts, self._halts = _CONTEXT.Pipe(duplex=False)
         self._process: BaseProcess = _CONTEXT.Process(
             # Not a daemon: it may have processes of its own, which read images.
             target=_work,
-            args=(theirs, self._factory, self._index),
+            args=(theirs, their_halts, self._factory, self._index),
             name=f"nas-worker-{self._index}",
             daemon=False,
         )
         self._process.start()
-        # Only the worker holds its end now, so that its death closes the pipe.
+        # Only the worker holds its ends now, so that its death closes the pipes.
         theirs.close()
+        their_halts.close()
 
     def assign(self, task: int, work: object) -> None:
         if not self._process.is_alive():
             self.end()
             self._start()
-        self.task = task
+        self.task, self._is_halted = task, False
+        self._num_tasks += 1
         # A worker that died this very moment is found by `receive`, which reads the end of its pipe.
         with contextlib.suppress(BrokenPipeError):
             self.pipe.send((task, work))
@@ -166,7 +175,7 @@ class _Worker:
             self._deaths_in_a_row = 0
         if is_last:
             self.end()
-        if isinstance(event, Done | Infeasible) and is_last:
+        if is_last and (isinstance(event, Done | Infeasible) or (self._is_halted and isinstance(event, Interrupted))):
             # The next one imports and loads while the driver thinks; where something went wrong, it waits to be asked.
             self._start()
         if not isinstance(event, Progress):
@@ -183,13 +192,21 @@ class _Worker:
         return self._deaths_in_a_row >= MAX_DEATHS_IN_A_ROW
 
     def interrupt(self) -> None:
-        """Ask its task to end; see `_Interruption`."""
+        """Ask its task, and then itself, to end; see `_Interruption`."""
         self._process.terminate()
+
+    def halt(self) -> None:
+        """Ask its task to end, and do the next one."""
+        self._is_halted = True
+        # A worker that died this moment has ended its task, too.
+        with contextlib.suppress(OSError):
+            self._halts.send(self._num_tasks)
 
     def end(self) -> None:
         """Kill it and what it has started: what a worker keeps, it has kept on disk."""
         self.task = None
         self.pipe.close()
+        self._halts.close()
         if not self._is_ended and self._process.pid is not None:
             # Its group, in which those who read images for it live on when it is dead. It may not have made one yet.
             with contextlib.suppress(ProcessLookupError):
@@ -209,7 +226,7 @@ class _Worker:
         return Died(task, f"worker exited with code {code}")
 
 
-def _work(pipe: Connection, factory: Factory, index: int) -> None:
+def _work(pipe: Connection, halts: Connection, factory: Factory, index: int) -> None:
     """A worker's life: receive a task, evaluate it, send what became of it."""
     # In a group of its own Ctrl-C does not reach it, since the driver decides what becomes of a running task; and what
     # it starts can be ended with it.
@@ -220,6 +237,7 @@ def _work(pipe: Connection, factory: Factory, index: int) -> None:
     # for processes that only read images.
     multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
     threading.Thread(target=_die_with_driver, daemon=True).start()
+    threading.Thread(target=interruption.listen, args=(halts,), daemon=True).start()
     make = _deferred(factory, index)
     is_last = False
     while not is_last:
@@ -227,23 +245,54 @@ def _work(pipe: Connection, factory: Factory, index: int) -> None:
             task, work = pipe.recv()
         except EOFError:
             return
+        interruption.place += 1
         event, is_last = _evaluate(make, interruption, pipe, task, work)
         with contextlib.suppress(BrokenPipeError):  # the driver has stopped this task and is about to kill us
             pipe.send((event, is_last))
 
 
 class _Interruption:
-    """Somebody asked this process to end: the driver, or a scheduler that ends the whole machine."""
+    """Somebody asks for an early end.
+
+    Of this process: the driver, or a scheduler that ends the whole machine, by a signal. Or of a task alone: the
+    driver, by its place among the tasks of this process, so that what comes too late does not end the next one.
+    """
 
     def __init__(self) -> None:
         self.is_requested = False
-        self.evaluate: Evaluate | None = None
-        """What has to know."""
+        """Whether this process shall end."""
+        self.place = 0
+        """Of the newest task: 1, 2 …"""
+        self._evaluate: Evaluate | None = None
+        self._halted = 0
+        """Place of the newest task that shall end alone."""
+        # The signal's handler runs in the thread that may hold it, and so does without.
+        self._lock = threading.Lock()
 
     def request(self, number: int, frame: FrameType | None) -> None:
+        """Take a signal."""
         self.is_requested = True
-        if self.evaluate is not None:
-            self.evaluate.interrupt()
+        if self._evaluate is not None:
+            self._evaluate.interrupt()
+
+    def listen(self, halts: Connection) -> None:
+        """Take places of tasks until there is no driver."""
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                self._halt(halts.recv())
+
+    def _halt(self, place: int) -> None:
+        with self._lock:
+            self._halted = place
+            if self.place == place and self._evaluate is not None:
+                self._evaluate.interrupt()
+
+    def begin(self, evaluate: Evaluate) -> bool:
+        """Turn to the newest task; returns whether it shall end before it begins."""
+        with self._lock:
+            evaluate.expect()
+            self._evaluate = evaluate
+            return self.is_requested or self._halted == self.place
 
 
 def _deferred(factory: Factory, index: int) -> Callable[[], Evaluate]:
@@ -269,16 +318,16 @@ def _evaluate(
         pipe.send((Progress(task, fraction, doing, found), False))
 
     try:
-        evaluate = interruption.evaluate = make()
-        if interruption.is_requested:
-            return Interrupted(task), True
+        evaluate = make()
+        if interruption.begin(evaluate):
+            return Interrupted(task), interruption.is_requested
         event: Event = Done(task, evaluate(work, report))
     except InfeasibleError as error:
         event = Infeasible(task, error.reason)
     except RefusedError as error:
         return Refused(task, " ".join(str(error).split())), False
     except InterruptedTaskError:
-        return Interrupted(task), True
+        event = Interrupted(task)
     except Exception as error:
         # The one place where a bug in an evaluation is caught: its traceback goes to the driver, and after an error
         # that nobody foresaw nothing here can be trusted, a CUDA context least of all.

@@ -118,6 +118,11 @@ class RayExecutor:
             if seat.task == task:
                 seat.actor.interrupt.remote(task)
 
+    def halt(self, task: int) -> None:
+        for seat in self._seats:
+            if seat.task == task:
+                seat.actor.halt.remote(task)
+
     def stop(self, task: int) -> None:
         self._dead = [dead for dead in self._dead if dead.task != task]
         for seat in [seat for seat in self._seats if seat.task == task]:
@@ -264,6 +269,9 @@ class _SeatActor:
 
     def interrupt(self, task: int) -> None:
         self._executor.interrupt(task)
+
+    def halt(self, task: int) -> None:
+        self._executor.halt(task)
 
 
 @dataclass(slots=True, eq=False)

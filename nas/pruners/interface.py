@@ -30,8 +30,8 @@ class Pruner(Protocol):
     """Decides from what it is told; asked twice in between it answers the same.
 
     An architecture may come under several numbers: a further attempt after a death shows its epochs again, and so does
-    a promoted one, whose later verdict then stands in place of the earlier one. The backbone is never asked about, since
-    it is the yardstick; its verdict is told like any other.
+    a promoted one, whose later verdict then stands in place of the earlier one. The backbone is never asked about:
+    it is the yardstick. Its verdict is told like any other.
     """
 
     def before(self, subject: Subject) -> str | None:

@@ -17,6 +17,12 @@ def outcome(executor: Executor, *tasks: int) -> dict[int, Event]:
     return ended
 
 
+def wait_until_it_waits(executor: Executor, task: int) -> None:
+    end = time.monotonic() + 60
+    while Progress(task, 0.5, "waiting to be interrupted") not in executor.events(0.2):
+        assert time.monotonic() < end, f"task {task} does not wait"
+
+
 class ExecutorContract:
     """A subclass gives ``executor``, idle, with two workers that run `workloads.make_workload`; tests may share it."""
 
@@ -76,10 +82,45 @@ class ExecutorContract:
 
     def test_an_interrupted_task_keeps_what_it_has_and_its_process_ends(self, executor: Executor) -> None:
         executor.submit(0, "wait")
-        while Progress(0, 0.5, "waiting to be interrupted") not in executor.events(0.2):
-            pass
+        wait_until_it_waits(executor, 0)
         executor.interrupt(0)
         executor.interrupt(99)
+        assert outcome(executor, 0) == {0: Interrupted(0)}
+        executor.submit(1, "count")
+        assert outcome(executor, 1) == {1: Done(1, 1)}
+
+    def test_a_halted_task_ends_and_its_process_does_the_next_one(self, executor: Executor) -> None:
+        pids = {}
+        for task, work in enumerate(("worker", "wait", "worker")):
+            executor.submit(task, work)
+            executor.submit(9, "wait")  # the other worker, whose own task goes on
+            executor.halt(99)
+            if work == "wait":
+                wait_until_it_waits(executor, task)
+                executor.halt(task)
+            pids[task] = outcome(executor, task)[task]
+            executor.halt(9)
+            assert outcome(executor, 9) == {9: Interrupted(9)}
+            executor.halt(task)  # too late: its end has come
+        assert pids.pop(1) == Interrupted(1)
+        assert pids[0] == Done(0, pids[2].result)  # type: ignore[union-attr]
+
+    def test_a_task_is_halted_before_it_has_begun_or_not_at_all(self, executor: Executor) -> None:
+        executor.submit(0, "wait")
+        executor.halt(0)
+        assert outcome(executor, 0) == {0: Interrupted(0)}
+        executor.submit(1, ("add", 1, 1))
+        ended = outcome(executor, 1)
+        executor.halt(1)
+        assert ended == {1: Done(1, 2)}
+        # The next one is asked nothing, though it may have the same number.
+        executor.submit(1, ("hold", 0.2))
+        assert isinstance(outcome(executor, 1)[1], Done)
+
+    def test_a_halted_worker_that_is_spent_is_replaced(self, executor: Executor) -> None:
+        executor.submit(0, "wait and be spent")
+        wait_until_it_waits(executor, 0)
+        executor.halt(0)
         assert outcome(executor, 0) == {0: Interrupted(0)}
         executor.submit(1, "count")
         assert outcome(executor, 1) == {1: Done(1, 1)}

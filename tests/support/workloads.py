@@ -76,6 +76,9 @@ class _Workload(Evaluate):
     def interrupt(self) -> None:
         self._is_interrupted = True
 
+    def expect(self) -> None:
+        self._is_interrupted = False
+
     def __call__(self, work: object, report: Report) -> object:
         self._count += 1
         match work:
@@ -110,6 +113,9 @@ class _Workload(Evaluate):
                 while not self._is_interrupted:
                     time.sleep(0.01)
                 raise InterruptedTaskError
+            case "wait and be spent":
+                self._is_spent = True
+                return self("wait", report)
             case "hang":
                 time.sleep(600)
             case ("hold", float(seconds)):
