@@ -11,7 +11,7 @@ from search_spaces.architecture import Architecture
 
 from .config import SearchConfig
 from .evaluation_tasks import Evaluation, Preparation
-from .pricing import problem_of, reward_of, target_workload
+from .pricing import require_usable, reward_of, target_workload
 from .reward import Reward
 from .search_limits import GIB
 from .trials import Outcome
@@ -56,9 +56,7 @@ class Appraisal:
         if self.costs is None:
             raise RuntimeError("a candidate cannot be priced before the step-time table is there")
         measured = evaluation.step_time
-        # What is no number must never reach Optuna, which would call infinity its best value.
-        if measured is not None and (problem := problem_of(measured)) is not None:
-            raise InfeasibleError(problem)
+        require_usable(measured)
         parts = measured.micro_batches if measured else 1
         costs = self.costs(architecture, parts)
         if measured is None and costs.step_time_s is None:
@@ -84,6 +82,15 @@ class Appraisal:
         if limit is not None and outcome.step_time_s > limit:
             found = f"a training step takes {outcome.step_time_s:.4g} s in {outcome.micro_batches} parts"
             raise InfeasibleError(f"{found}, max_step_time_s is {limit:g}")
+
+    def reward_factor(self, architecture: Architecture) -> float | None:
+        """R ÷ A of a candidate, known before it is trained; None where S would be measured.
+
+        Raises:
+            RuntimeError: If the step-time table is not there yet.
+        """
+        partial = self.partial(architecture)
+        return self._factor_of(partial)
 
     def values(self, outcome: Outcome) -> list[float]:
         """What the sampler learns."""

@@ -204,10 +204,13 @@ class SearchConfig(BaseModel):
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
-        stride = self.search_space().backbone.total_stride
-        for where, size in (("fidelity", self.fidelity.resolution), ("step_time", self.step_time.resolution)):
-            if size is not None and size < stride:
-                raise ValueError(f"{where}.resolution must be at least the space's total stride {stride}, got {size}")
+        backbone, size = self.search_space().backbone, self.step_time.resolution
+        try:
+            self.fidelity.require_fit(backbone)
+        except ValueError as error:
+            raise ValueError(f"fidelity.{error}") from None
+        if size is not None and size < (stride := backbone.total_stride):
+            raise ValueError(f"step_time.resolution must be at least the space's total stride {stride}, got {size}")
         return self
 
     @model_validator(mode="after")

@@ -56,6 +56,7 @@ class Evaluator(Evaluate):
         torch.set_num_threads(threads_of_worker(config))
         self._config = config
         self._is_interrupted = self._has_trained = False
+        self._other: AccuracyProxy | None = None
         self._share_of_memory = share_of_memory(config)
         self._has_told_where = False
         self._backbone = config.search_space().backbone
@@ -79,6 +80,9 @@ class Evaluator(Evaluate):
 
     def interrupt(self) -> None:
         self._is_interrupted = True
+
+    def expect(self) -> None:
+        self._is_interrupted = False
 
     @property
     def is_spent(self) -> bool:
@@ -256,14 +260,25 @@ class Evaluator(Evaluate):
         def train(micro_batches: int) -> AccuracyRecord:
             return self._train_in_parts(work, micro_batches, report, folder)
 
-        return self._in_parts(train, self._config.train.batch_size)
+        return self._in_parts(train, self._proxy_of(work).train_config.batch_size)
+
+    def _proxy_of(self, work: Judge | Retrain) -> AccuracyProxy:
+        """The run's accuracy proxy, or one with another training, which is kept for the next task."""
+        if not isinstance(work, Retrain) or (work.fidelity is None and work.train is None):
+            return self._proxy
+        fidelity, train = work.fidelity or self._config.fidelity, work.train or self._config.train
+        if self._other is None or (self._other.fidelity, self._other.train_config) != (fidelity, train):
+            self._other = self._proxy.at(fidelity, train)
+        self._other.mode = self._proxy.mode
+        return self._other
 
     def _train_in_parts(
         self, work: Judge | Retrain, micro_batches: int, report: Report, folder: Path | None
     ) -> AccuracyRecord:
         train_size = work.train_size if isinstance(work, Judge) else None
-        kept = KeptTraining(work.architecture, work.seed, train_size)
-        done = 0.0
+        fidelity = work.fidelity if isinstance(work, Retrain) else None
+        kept = KeptTraining(work.architecture, work.seed, train_size, fidelity)
+        proxy, done = self._proxy_of(work), 0.0
 
         def show(progress: EpochProgress) -> None:
             nonlocal done
@@ -279,7 +294,7 @@ class Evaluator(Evaluate):
         )
         try:
             with DeviceLease(self._device.lease_name).shared():
-                result = self._proxy.evaluate(
+                result = proxy.evaluate(
                     parse(work.architecture),
                     seed=work.seed,
                     micro_batches=micro_batches,

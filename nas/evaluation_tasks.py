@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from proxies.device_identity import DeviceIdentity
 from proxies.step_time import StepTime
 from proxies.step_time_table import StepTimeTable
+from proxies.training.config import Fidelity, TrainConfig
 
 from .config import SearchConfig
 from .executors.interface import Demand, Evaluate
@@ -188,11 +189,15 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retrain:
-    """Train a candidate again with another seed; the result is an `AccuracyRecord`."""
+    """Train a candidate again with another seed, or otherwise; the result is an `AccuracyRecord`."""
 
     architecture: str
     seed: int
     preparation: Preparation
+    fidelity: Fidelity | None = None
+    """None: the search's."""
+    train: TrainConfig | None = None
+    """Likewise."""
 
 
 Work = Inspect | Prepare | Calibrate | Judge | Measure | Retrain

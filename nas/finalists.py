@@ -11,15 +11,14 @@ import optuna
 from proxies.seeds import derived_seed
 
 from .config import SearchConfig
-from .dispatch import Task
 from .evaluation_tasks import AccuracyRecord, Measure, Measurement, Preparation, Retrain
-from .executors.interface import Died, Done, Event, Infeasible, Interrupted, Progress, Refused, RefusedError
+from .executors.interface import Died
 from .leaderboard import Entry
 from .observer import Observer
 from .opinion import MIN_TRIALS, Opinion
-from .pricing import problem_of
+from .pricing import require_usable
 from .run import Run
-from .task_queue import TaskQueue
+from .task_queue import PlannedTasks
 from .trial_checkpoints import KeptTraining, kept_training
 from .trials import (
     known_replicates,
@@ -100,7 +99,7 @@ def _finalists(entries: Sequence[Entry], config: SearchConfig) -> list[Entry]:
     return [*leaders, *(entry for entry in entries[config.finalists :] if entry.is_backbone)] if leaders else []
 
 
-class FinalistLoop:
+class FinalistLoop(PlannedTasks[Replicate | Timing]):
     """Times and trains what is planned and not there yet: a source of tasks for `dispatch`.
 
     What turns out infeasible, or dies too often, is recorded as such and left out: the leader then stands on fewer
@@ -129,80 +128,48 @@ class FinalistLoop:
             forget: Called with a training that is dealt with.
         """
         trained, timed = known_replicates(study), read_measurements(study)
-        self._study, self._config, self._preparation = study, config, preparation
-        self._observer, self._log_death, self._forget = observer, log_death, forget
         missing = [
             plan
             for plan in planned
             if (plan.number not in timed if isinstance(plan, Timing) else (plan.number, plan.replicate) not in trained)
         ]
-        self._tasks = TaskQueue(missing, max_retries=config.max_retries)
+        super().__init__(
+            missing, max_retries=config.max_retries, log_death=lambda plan, death: log_death(plan.number, death)
+        )
+        self._study, self._config, self._preparation = study, config, preparation
+        self._observer, self._forget = observer, forget
         for plan in planned:
             if plan not in missing:
-                self._forget_training(plan)  # unless its driver died before it could
+                self.forget(plan)  # unless its driver died before it could
 
-    def next_task(self) -> Task | None:
-        task = self._tasks.next_task()
-        if task is None:
-            return None
-        plan, preparation = self._tasks[task], self._preparation
+    def work(self, plan: Replicate | Timing) -> tuple[Measure | Retrain, float | None]:
+        preparation = self._preparation
         if isinstance(plan, Timing):
-            visits = Measure(architecture=plan.architecture, preparation=preparation, micro_batches=plan.micro_batches)
-            return Task(task, visits)
+            parts = plan.micro_batches
+            return Measure(architecture=plan.architecture, preparation=preparation, micro_batches=parts), None
         seed = derived_seed(self._config.seed, plan.architecture, plan.replicate)
         training = Retrain(architecture=plan.architecture, seed=seed, preparation=preparation)
-        return Task(task, training, self._config.trial_timeout_s)
+        return training, self._config.trial_timeout_s
 
-    def handle(self, event: Event) -> None:
-        """Take what became of a task.
-
-        Raises:
-            RefusedError: If a worker finds that the user has to act.
-        """
-        match event:
-            case Progress(task=task, fraction=fraction):
-                self._tasks.progressed(task, fraction)
-            case Refused(reason=reason):
-                raise RefusedError(reason)
-            case Interrupted(task=task):
-                self._tasks.again(task)
-            case Died(task=task, reason=reason):
-                self._log_death(self._tasks[task].number, event)
-                if self._tasks.died(task):
-                    self._fail(task, reason)
-            case Infeasible(task=task, reason=reason):
-                self._fail(task, reason)
-            case Done(task=task, result=Measurement(step_time=measured)) if problem_of(measured):
-                self._fail(task, problem_of(measured) or "")
-            case Done(task=task, result=result):
-                self._write(self._tasks[task], result)
-                self._finish(task)
-        self._observer.finalists(self._tasks.done, len(self._tasks))
-
-    def abandon(self, task: int) -> None:
-        """Nothing is owed in the study: what is missing is planned again when the search goes on."""
-
-    def _fail(self, task: int, reason: str) -> None:
-        plan = self._tasks[task]
-        if isinstance(plan, Timing):
-            write_failed_measurement(self._study, plan.number, reason)
-        else:
-            write_failed_replicate(self._study, plan.number, plan.replicate, reason)
-        self._finish(task)
-
-    def _finish(self, task: int) -> None:
-        self._forget_training(self._tasks[task])
-        self._tasks.finished(task)
-
-    def _forget_training(self, plan: Replicate | Timing) -> None:
-        if isinstance(plan, Replicate):
-            self._forget(kept_training(self._config, plan.architecture, plan.replicate))
-
-    def _write(self, plan: Replicate | Timing, result: object) -> None:
+    def keep(self, plan: Replicate | Timing, result: object) -> None:
         match plan, result:
-            case Timing(number=number), Measurement():
+            case Timing(number=number), Measurement(step_time=measured):
+                require_usable(measured)
                 write_measurement(self._study, number, result)
             case Replicate(number=number, replicate=replicate), AccuracyRecord():
                 write_replicate(self._study, number, replicate, result)
             case _:
                 raise TypeError(f"a worker answered {plan} with {type(result).__name__}")
+
+    def give_up(self, plan: Replicate | Timing, reason: str) -> None:
+        if isinstance(plan, Timing):
+            write_failed_measurement(self._study, plan.number, reason)
+        else:
+            write_failed_replicate(self._study, plan.number, plan.replicate, reason)
+
+    def progressed(self, plan: Replicate | Timing, doing: str) -> None:
+        self._observer.finalists(self.done, len(self))
+
+    def forget(self, plan: Replicate | Timing) -> None:
+        if isinstance(plan, Replicate):
+            self._forget(kept_training(self._config, plan.architecture, plan.replicate))

@@ -7,6 +7,7 @@ from dataclasses import replace
 from proxies.costs import CostModel, MacsStepTimes, StepTimes, TableStepTimes
 from proxies.device_identity import DeviceIdentity
 from proxies.execution import parse_mode
+from proxies.infeasible import InfeasibleError
 from proxies.step_time import StepTime
 from proxies.step_time_table import StepTimeTable, read_table
 from proxies.workload import Workload
@@ -80,11 +81,16 @@ def reward_of(
     )
 
 
-def problem_of(measured: StepTime) -> str | None:
-    """Why a measured step time cannot be used: a clock that stood still, or ran over."""
-    wrong = (ratio for visit in measured.visits for ratio in visit.ratios if not (math.isfinite(ratio) and ratio > 0))
-    ratio = next(wrong, None)
-    return None if ratio is None else f"step time is not positive and finite: {ratio} × the reference's"
+def require_usable(measured: StepTime | None) -> None:
+    """Make sure that a measured step time, where there is one, is a number: no clock stood still, or ran over.
+
+    Raises:
+        InfeasibleError: If it is none.
+    """
+    # What is no number must never reach Optuna, which would call infinity its best value.
+    for ratio in (ratio for visit in measured.visits for ratio in visit.ratios) if measured else ():
+        if not (math.isfinite(ratio) and ratio > 0):
+            raise InfeasibleError(f"step time is not positive and finite: {ratio} × the reference's")
 
 
 def preparation_work(inspection: Inspection, tables: Sequence[StepTimeTable]) -> Prepare:

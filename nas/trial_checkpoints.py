@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from proxies.seeds import derived_seed
+from proxies.training.config import Fidelity
 
 from .config import SearchConfig
 from .run_directory import RunDirectory
@@ -19,10 +20,12 @@ class KeptTraining:
     seed: int
     train_size: int | None = None
     """Pixels per side; None: the fidelity's."""
+    fidelity: Fidelity | None = None
+    """None: the search's."""
 
     def file_name(self, config: SearchConfig) -> str:
         """Of its checkpoint."""
-        fidelity = config.fidelity
+        fidelity = self.fidelity or config.fidelity
         size = self.train_size or fidelity.resolution
         facts = (self.architecture, fidelity.epochs, fidelity.data_share, fidelity.width, size, self.seed)
         return f"{hashlib.sha256(repr(facts).encode()).hexdigest()[:24]}.pt"

@@ -1,12 +1,14 @@
 """What an audit compares: a target training, and the cheaper trainings that might stand in for it."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
 from proxies.training.config import SETTINGS, Fidelity, TrainConfig
+from search_spaces.architecture import Architecture
 from search_spaces.strict_yaml import dump_yaml, read_yaml
 
 from ..config import SearchConfig, make_config
@@ -99,16 +101,26 @@ class AuditConfig(BaseModel):
             raise ValueError(f"proxies must differ from the target, got {self.target.key}")
         return self
 
+    @model_validator(mode="after")
+    def _stand_ins_exist(self) -> Self:
+        backbone = self.search.search_space().backbone
+        for training in (self.target, *self.proxies):
+            try:
+                training.require_fit(backbone)
+            except ValueError as error:
+                raise ValueError(f"{training.key}: {error}") from None
+        return self
+
     @property
     def audited(self) -> tuple[ProxyTraining, ...]:
-        """The proxies, the default ones where none are named."""
-        return self.proxies or default_proxies(self.target)
+        """The proxies; the default ones, as far as they suit the space, where none are named."""
+        return self.proxies or default_proxies(self.target, self.search.search_space().backbone)
 
     def to_yaml(self) -> str:
         return dump_yaml(self.model_dump(mode="json"))
 
 
-def default_proxies(target: ProxyTraining) -> tuple[ProxyTraining, ...]:
+def default_proxies(target: ProxyTraining, backbone: Architecture) -> tuple[ProxyTraining, ...]:
     """Cheaper trainings by fewer epochs, by fewer images, by both, by smaller images and by narrower networks."""
     found: dict[str, ProxyTraining] = {}
     for epochs, share in ((2, 1), (4, 1), (8, 1), (16, 1), (1, 4), (1, 8), (2, 4), (4, 4), (8, 2)):
@@ -119,7 +131,9 @@ def default_proxies(target: ProxyTraining) -> tuple[ProxyTraining, ...]:
         proxy = target.model_copy(update=changes)
         found.setdefault(proxy.key, proxy)
     narrow = target.model_copy(update={"epochs": max(1, target.epochs // 4), "width": target.width / 2})
-    found.setdefault(narrow.key, narrow)
+    with suppress(ValueError):
+        narrow.require_fit(backbone)
+        found.setdefault(narrow.key, narrow)
     found.pop(target.key, None)
     return tuple(found.values())
 

@@ -8,11 +8,10 @@ import optuna
 from proxies.seeds import derived_seed
 
 from ..config import SearchConfig
-from ..dispatch import Task
 from ..evaluation_tasks import Evaluation, Judge, Preparation
-from ..executors.interface import Died, Done, Event, Infeasible, Interrupted, Progress, Refused, RefusedError
-from ..pricing import problem_of
-from ..task_queue import TaskQueue
+from ..executors.interface import Died
+from ..pricing import require_usable
+from ..task_queue import PlannedTasks
 from ..trial_checkpoints import forget_trainings, kept_training
 from ..trials import read_fit_evaluations, write_failed_fit, write_fit_evaluation
 
@@ -31,7 +30,7 @@ class FitTraining:
     """0, 1 …; the first is timed, too."""
 
 
-class FitLoop:
+class FitLoop(PlannedTasks[FitTraining]):
     """Does what is planned and not there yet; what was done is in the study, so that a fit goes on where it stopped."""
 
     def __init__(
@@ -42,7 +41,7 @@ class FitLoop:
         config: SearchConfig,
         preparation: Preparation,
         on_progress: OnProgress,
-        log_death: Callable[[int, Died], None] = lambda number, death: None,
+        log_death: Callable[[FitTraining, Died], None] = lambda plan, death: None,
     ) -> None:
         """
         Args:
@@ -51,20 +50,18 @@ class FitLoop:
             config: Of the run.
             preparation: Of the run.
             on_progress: Is told how far it is.
-            log_death: Called with a task's number and its death.
+            log_death: Called with a training and its death.
         """
         known = read_fit_evaluations(study)
         missing = [plan for plan in planned if (plan.architecture, plan.replicate) not in known]
-        self._tasks = TaskQueue(missing, max_retries=config.max_retries)
+        super().__init__(missing, max_retries=config.max_retries, log_death=log_death)
         self._study, self._config, self._preparation = study, config, preparation
-        self._on_progress, self._log_death = on_progress, log_death
-        self._forget(*(plan for plan in planned if plan not in missing))  # unless the driver died before it could
+        self._on_progress = on_progress
+        for plan in planned:
+            if plan not in missing:
+                self.forget(plan)  # unless the driver died before it could
 
-    def next_task(self) -> Task | None:
-        task = self._tasks.next_task()
-        if task is None:
-            return None
-        plan = self._tasks[task]
+    def work(self, plan: FitTraining) -> tuple[Judge, float | None]:
         work = Judge(
             architecture=plan.architecture,
             seed=derived_seed(self._config.seed, plan.architecture, plan.replicate),
@@ -72,52 +69,20 @@ class FitLoop:
             measure=plan.replicate == 0 and self._preparation.is_target_here,
             train_size=plan.train_size,
         )
-        return Task(task, work, self._config.trial_timeout_s)
+        return work, self._config.trial_timeout_s
 
-    def handle(self, event: Event) -> None:
-        """Take what became of a task.
+    def keep(self, plan: FitTraining, result: object) -> None:
+        if not isinstance(result, Evaluation):
+            raise TypeError(f"an evaluation was expected, got {type(result).__name__}")
+        require_usable(result.step_time)
+        write_fit_evaluation(self._study, plan.architecture, plan.replicate, result)
 
-        Raises:
-            RefusedError: If a worker finds that the user has to act.
-        """
-        doing = ""
-        match event:
-            case Progress(task=task, fraction=fraction, doing=doing):
-                self._tasks.progressed(task, fraction)
-            case Refused(reason=reason):
-                raise RefusedError(reason)
-            case Interrupted(task=task):
-                self._tasks.again(task)
-            case Died(task=task, reason=reason):
-                self._log_death(task, event)
-                if self._tasks.died(task):
-                    self._fail(task, reason)
-            case Infeasible(task=task, reason=reason):
-                self._fail(task, reason)
-            case Done(task=task, result=Evaluation(step_time=measured)) if measured and problem_of(measured):
-                self._fail(task, problem_of(measured) or "")
-            case Done(task=task, result=Evaluation() as evaluation):
-                plan = self._tasks[task]
-                write_fit_evaluation(self._study, plan.architecture, plan.replicate, evaluation)
-                self._finish(task)
-            case Done(result=result):
-                raise TypeError(f"an evaluation was expected, got {type(result).__name__}")
-        self._on_progress(self._tasks.done, len(self._tasks), doing)
-
-    def abandon(self, task: int) -> None:
-        """Nothing is owed in the study: what is missing is planned again when the fit goes on."""
-
-    def _fail(self, task: int, reason: str) -> None:
-        plan = self._tasks[task]
+    def give_up(self, plan: FitTraining, reason: str) -> None:
         write_failed_fit(self._study, plan.architecture, plan.replicate, reason)
-        self._finish(task)
 
-    def _finish(self, task: int) -> None:
-        self._forget(self._tasks[task])
-        self._tasks.finished(task)
+    def progressed(self, plan: FitTraining, doing: str) -> None:
+        self._on_progress(self.done, len(self), doing)
 
-    def _forget(self, *plans: FitTraining) -> None:
-        """Remove what is kept of trainings that are dealt with."""
-        config = self._config
-        kept = (kept_training(config, plan.architecture, plan.replicate, plan.train_size) for plan in plans)
-        forget_trainings(config, *kept)
+    def forget(self, plan: FitTraining) -> None:
+        kept = kept_training(self._config, plan.architecture, plan.replicate, plan.train_size)
+        forget_trainings(self._config, kept)

@@ -111,7 +111,9 @@ def _train(
             config=run.config,
             preparation=run.preparation,
             on_progress=on_progress,
-            log_death=lambda number, death: run.directory.log_error(f"fit {number}", death.reason, death.traceback),
+            log_death=lambda plan, death: run.directory.log_error(
+                f"fit {plan.architecture}", death.reason, death.traceback
+            ),
         )
         executor = make_executor(_at_own_size(run.config))
         try:

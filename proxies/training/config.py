@@ -88,8 +88,26 @@ class Fidelity(BaseModel):
     )
 
     def stand_in(self, architecture: Architecture) -> Architecture:
-        """What is trained in a candidate's place: itself, or a narrower network of the same blocks."""
+        """What is trained in a candidate's place: itself, or a narrower network of the same blocks.
+
+        Raises:
+            ValueError: If a stage of it would have fewer than 8 channels.
+        """
         return architecture if self.width == 1.0 else compound(architecture, width=self.width)
+
+    def require_fit(self, architecture: Architecture) -> None:
+        """Make sure that an architecture, and all of its widths and strides, can be trained so.
+
+        Raises:
+            ValueError: In one line, with the key and the value.
+        """
+        stride = architecture.total_stride
+        if self.resolution is not None and self.resolution < stride:
+            raise ValueError(f"resolution must be at least the space's total stride {stride}, got {self.resolution}")
+        try:
+            self.stand_in(architecture)
+        except ValueError as error:
+            raise ValueError(f"width {self.width:g} is too small for the space: {error}") from None
 
 
 class DataConfig(BaseModel):
