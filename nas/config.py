@@ -1,6 +1,6 @@
 """What a search is: one frozen, validated value, read from strict YAML and overridden by flags."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -15,6 +15,7 @@ from search_spaces.space_file import read_space, space_from_mapping, space_to_ma
 from search_spaces.strict_yaml import dump_yaml, read_yaml
 
 from .config_values import absolute_images, validated
+from .includes import INCLUDE, included_files, merge, read_part
 from .reward import PAPER_V, PAPER_W
 from .samplers import MULTI_OBJECTIVE_SAMPLERS, SAMPLER_NAMES, require_sampler
 
@@ -279,30 +280,42 @@ class SearchConfig(BaseModel):
         return dump_yaml(self.model_dump(mode="json"))
 
 
-def read_config(path: Path, overrides: Mapping[str, object] | None = None) -> SearchConfig:
+def read_config(
+    path: Path, overrides: Mapping[str, object] | None = None, *, include: Sequence[Path] = ()
+) -> SearchConfig:
     """Read a recipe and override it.
 
     Args:
         path: A YAML file.
         overrides: Values by key; ``"train.lr"`` reaches into a part.
+        include: Files that outweigh the recipe, the last one most, and not the overrides.
 
     Raises:
         ValueError: In one line that names path, key, rule and value.
     """
-    return make_config(read_yaml(path), overrides or {}, source=str(path), folder=path.parent)
+    return make_config(read_yaml(path), overrides or {}, source=str(path), folder=path.parent, include=include)
 
 
 def make_config(
-    values: Mapping[str, object], overrides: Mapping[str, object], *, source: str = "flags", folder: Path = Path()
+    values: Mapping[str, object],
+    overrides: Mapping[str, object],
+    *,
+    source: str = "flags",
+    folder: Path = Path(),
+    include: Sequence[Path] = (),
 ) -> SearchConfig:
     """Make a configuration from plain data; a space file is looked for beside the recipe first.
+
+    What the recipe includes itself it outweighs; ``include`` is as of `read_config`.
 
     Raises:
         ValueError: In one line that names source, key, rule and value.
     """
+    own = {key: value for key, value in values.items() if key != INCLUDE}
+    beneath = [_located_part(path) for path in included_files(values, folder=folder, source=source)]
     return validated(
         SearchConfig,
-        _located_space(dict(values), folder),
+        merge([*beneath, _located_space(own, folder), *map(_located_part, include)]),
         overrides,
         source=source,
         complete=lambda merged: _absolute_runs(_absolute_tables(absolute_images(merged), folder)),
@@ -316,6 +329,11 @@ def _space_from(value: Mapping[str, Any]) -> SearchSpace:
         raise ValueError("a space needs a name, or stages of its own")
     options = {key: option for key, option in value.items() if key != "name"}
     return get_space(value["name"], **options)
+
+
+def _located_part(path: Path) -> dict[str, object]:
+    """What a file that is included says, its own files named from its place."""
+    return _absolute_tables(_located_space(read_part(path), path.parent), path.parent)
 
 
 def _located_space(values: dict[str, object], folder: Path) -> dict[str, object]:

@@ -42,7 +42,7 @@ def cost_text(cost: float) -> str:
     '0.063 (1/16)'
     """
     inverse = 1 / cost
-    return f"{cost:.2g} (1/{inverse:.0f})" if inverse >= 9.5 else f"{cost:.2g} (1/{inverse:.1f})"
+    return f"{cost:.2g} (1/{inverse:.0f})" if inverse >= 9.5 else f"{cost:.2g} (1/{inverse:.2g})"
 
 
 def found_text(selection: Selection | None) -> str:
@@ -105,9 +105,9 @@ def search_text(standing: Standing) -> str:
     best = standing.by_reward
     if best is None or standing.by_accuracy is None:
         return ""
+    first = f"{best.regret:.4f} of reward short of the best" if best.regret else "the best of all"
     return (
         f"A search by it would have found {best.found} of the {best.num_best} best by reward (so many or more by "
-        f"chance: {percent(best.chance)}), and its first is {best.regret:.4f} of reward short of the best; ranked by "
-        f"accuracy, {standing.by_accuracy.found} of {standing.by_accuracy.num_best} and "
-        f"{100 * standing.by_accuracy.regret:.1f} points."
+        f"chance: {percent(best.chance)}), and its first is {first}. Ranked by accuracy alone it finds "
+        f"{found_text(standing.by_accuracy)}, and its first lacks {100 * standing.by_accuracy.regret:.1f} points."
     )

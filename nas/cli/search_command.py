@@ -55,6 +55,9 @@ def search(
     timeout: Annotated[float | None, typer.Option(help="Propose nothing more after this many seconds.")] = None,
     w: Annotated[float | None, typer.Option(help="Exponent of step time in the reward.")] = None,
     v: Annotated[float | None, typer.Option(help="Exponent of parameters in the reward.")] = None,
+    include: Annotated[
+        list[Path] | None, typer.Option(help="A file of settings over the recipe's, e.g. an audit's proxy.yaml.")
+    ] = None,
     warm_start: Annotated[
         list[Path] | None, typer.Option(help="An earlier run on this space to learn from; may be repeated.")
     ] = None,
@@ -76,7 +79,8 @@ def search(
         return
     given = {name: value for name, value in locals().items() if name in _KEYS and value is not None}
     with usage_errors():
-        config = _read(recipe, {_KEYS[name]: value for name, value in given.items()}, settings or [])
+        overrides = {_KEYS[name]: value for name, value in given.items()}
+        config = _read(recipe, include or [], overrides, settings or [])
         if config.executor != "ray" and (ignored := given.keys() & _OF_RAY):
             raise ValueError(f"--{min(ignored).replace('_', '-')} needs --executor ray, got {config.executor}")
         if take_over_lock:
@@ -86,7 +90,7 @@ def search(
     _run(config)
 
 
-def _read(recipe: str | None, overrides: dict[str, object], settings: list[str]) -> "SearchConfig":
+def _read(recipe: str | None, include: list[Path], overrides: dict[str, object], settings: list[str]) -> "SearchConfig":
     from ..config import make_config, read_config
     from ..config_values import parse_override
     from ..recipes import find_recipe
@@ -96,13 +100,13 @@ def _read(recipe: str | None, overrides: dict[str, object], settings: list[str])
         key, value = parse_override(text)
         overrides[key] = value
     if recipe is not None:
-        return read_config(find_recipe(recipe), overrides)
+        return read_config(find_recipe(recipe), overrides, include=include)
     out = overrides.get("out")
     if isinstance(out, Path) and RunDirectory(out).is_started:
-        return read_config(RunDirectory(out).config_file, overrides)
+        return read_config(RunDirectory(out).config_file, overrides, include=include)
     if not {"space", "data.source"} & overrides.keys():
         raise ValueError("name a recipe (nas search --list), or give --space or --data")
-    return make_config({}, overrides)
+    return make_config({}, overrides, include=include)
 
 
 def _run(config: "SearchConfig") -> None:
