@@ -9,6 +9,8 @@ from search_spaces.messages import did_you_mean
 _PACKAGE = "experiments"
 SEARCHES = ""
 """Complete searches."""
+AUDITS = "audit"
+"""What is compared to find a proxy that ranks well."""
 TRAININGS = "training"
 """How a network is trained; which one, and on which images, is said beside them."""
 
@@ -23,7 +25,7 @@ def find_recipe(name: str, kind: str = SEARCHES) -> Path:
 
     Args:
         name: A path, or the name of an installed recipe.
-        kind: `SEARCHES` or `TRAININGS`.
+        kind: `SEARCHES`, `AUDITS` or `TRAININGS`.
 
     Raises:
         ValueError: If there is no such file or recipe.
