@@ -69,19 +69,21 @@ class LearningCurves:
         return len(self._log_errors)
 
     def add(self, curve: Sequence[float], reward_factor: float | None) -> None:
-        """Learn from a finished training; all have the same number of epochs.
+        """Learn from a finished training; where the numbers of epochs differ, from the longest alone.
 
         Args:
             curve: Accuracy after each epoch, fractions.
             reward_factor: R / A of the candidate; None where it is not known.
-
-        Raises:
-            ValueError: If the number of epochs differs from that of the others.
         """
-        if self._log_errors and len(curve) != len(self._log_errors[0]):
-            raise ValueError(f"a finished training must have {len(self._log_errors[0])} epochs, got {len(curve)}")
-        self._log_errors.append(_log_error(curve))
-        self._log_factors.append(None if reward_factor is None else math.log(reward_factor))
+        if len(curve) > self._num_epochs:
+            self._log_errors, self._log_factors = [], []
+        if len(curve) >= self._num_epochs:
+            self._log_errors.append(_log_error(curve))
+            self._log_factors.append(None if reward_factor is None else math.log(reward_factor))
+
+    @property
+    def _num_epochs(self) -> int:
+        return len(self._log_errors[0]) if self._log_errors else 0
 
     def forecast(self, curve: Sequence[float]) -> Forecast | None:
         """What a training will come to; None after no or all of its epochs, or where too few have finished.
@@ -89,7 +91,7 @@ class LearningCurves:
         Args:
             curve: Accuracy after each of its epochs so far, fractions.
         """
-        if len(self) < self._min_finished or not 0 < len(curve) < len(self._log_errors[0]):
+        if len(self) < self._min_finished or not 0 < len(curve) < self._num_epochs:
             return None
         errors = np.array(self._log_errors)
         return _along_a_line(errors[:, len(curve) - 1], errors[:, -1], float(_log_error(curve)[-1]))

@@ -172,9 +172,17 @@ def test_the_bound_rises_with_confidence_and_falls_with_what_is_known() -> None:
     assert far.spread > near.spread
 
 
-def test_curves_of_other_lengths_and_too_few_for_a_line_are_refused() -> None:
-    curves = learnt(law(np.random.default_rng(0), 2))
-    with pytest.raises(ValueError, match=r"^a finished training must have 3 epochs, got 2$"):
-        curves.add([0.5, 0.6], None)
+def test_trainings_of_which_not_every_epoch_is_known_say_nothing() -> None:
+    rows = law(np.random.default_rng(0), 9)
+    curves = LearningCurves()
+    curves.add([0.5], 1.0)
+    for row in rows:
+        curves.add(row.tolist(), 1.0)
+        curves.add(row[-1:].tolist(), 1.0)
+    assert len(curves) == 9
+    assert curves.forecast([0.7]) == learnt(rows).forecast([0.7])
+
+
+def test_too_few_for_a_line_are_refused() -> None:
     with pytest.raises(ValueError, match=r"^min_finished must be at least 4, got 3$"):
         LearningCurves(3)
