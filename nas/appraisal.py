@@ -10,11 +10,11 @@ from proxies.micro_batches import fit_micro_batches
 from search_spaces.architecture import Architecture
 
 from .config import SearchConfig
-from .evaluation_tasks import Evaluation, Preparation
+from .evaluation_tasks import AccuracyRecord, Evaluation, Preparation
 from .pricing import require_usable, reward_of, target_workload
 from .reward import Reward
 from .search_limits import GIB
-from .trials import Outcome
+from .trials import Outcome, Partial
 
 
 class Appraisal:
@@ -84,13 +84,44 @@ class Appraisal:
             raise InfeasibleError(f"{found}, max_step_time_s is {limit:g}")
 
     def reward_factor(self, architecture: Architecture) -> float | None:
-        """R ÷ A of a candidate, known before it is trained; None where S would be measured.
+        """R ÷ A of a candidate, as far as it is known before training."""
+        if self.costs is None or self.micro_batches(architecture) > 1:
+            return None  # of a batch in parts no table knows
+        costs = self.costs(architecture)
+        if costs.step_time_s is None:
+            return None
+        return self.reward.cost_factor(step_time_s=costs.step_time_s, params=costs.params)
 
-        Raises:
-            RuntimeError: If the step-time table is not there yet.
+    def stopped(
+        self, architecture: Architecture, reason: str, accuracy: AccuracyRecord | None, where: str | None
+    ) -> Partial:
+        """All that is stored of a pruned candidate.
+
+        Args:
+            architecture: The candidate.
+            reason: Why it was pruned.
+            accuracy: After the last epoch that was trained; None if none was.
+            where: The worker's machine.
         """
-        partial = self.partial(architecture)
-        return self._factor_of(partial)
+        if self.costs is None:
+            raise RuntimeError("a candidate cannot be priced before the step-time table is there")
+        costs = self.costs(architecture)
+        is_whole = self.micro_batches(architecture) == 1
+        step_time_s = costs.step_time_s if is_whole else None
+        return Partial(reason=reason, accuracy=accuracy, step_time_s=step_time_s, params=costs.params, where=where)
+
+    def value_of(self, partial: Partial, accuracy: float | None = None) -> float | None:
+        """R of a pruned candidate, None where it is not known.
+
+        Args:
+            partial: What is stored of it.
+            accuracy: In place of what it had come to.
+        """
+        if accuracy is None and partial.accuracy is not None:
+            accuracy = partial.accuracy.accuracy
+        if accuracy is None or partial.step_time_s is None:
+            return None
+        return self.reward(accuracy=accuracy, step_time_s=partial.step_time_s, params=partial.params)
 
     def values(self, outcome: Outcome) -> list[float]:
         """What the sampler learns."""

@@ -26,6 +26,7 @@ Objective = Literal["accuracy", "step_time", "params"]
 FINGERPRINT_FIELDS = (
     "space", "data", "train", "fidelity", "step_time", "objectives", "sampler", "seed", "w", "v",
     "max_params", "max_macs", "max_step_time_s", "max_memory_gib", "out_of_memory", "warm_start",
+    "pruners", "pruning_confidence", "rungs",
 )  # fmt: skip
 
 
@@ -106,6 +107,15 @@ class ClusterConfig(BaseModel):
     )
 
 
+class RungConfig(BaseModel):
+    """The epochs after which a part of the candidates goes on: first, first · factor, first · factor² …"""
+
+    model_config = SETTINGS
+
+    first: int = Field(default=1, ge=1, description="Epochs before the first rung.")
+    factor: int = Field(default=3, ge=2, description="One of so many goes on; the next rung is so many times as far.")
+
+
 class SearchConfig(BaseModel):
     """Everything a search depends on; every field has a default."""
 
@@ -146,6 +156,16 @@ class SearchConfig(BaseModel):
     warm_start: tuple[Path, ...] = Field(
         default=(), strict=False, description="Directories of earlier runs on this space, for the sampler known-cost."
     )
+    pruners: tuple[Literal["known-cost", "halving", "hyperband"], ...] = Field(
+        default=(),
+        strict=False,
+        description="What ends trainings early: known-cost, where they cannot lead any more; halving or hyperband, "
+        "where others are ahead at a rung.",
+    )
+    pruning_confidence: float = Field(
+        default=0.95, gt=0.5, lt=1, description="How sure known-cost is that a candidate cannot lead any more."
+    )
+    rungs: RungConfig = Field(default=RungConfig(), description="Where halving and hyperband compare candidates.")
     trials: int = Field(default=100, ge=1, description="Candidates to judge, the backbone among them.")
     finalists: int = Field(default=3, ge=0, description="Leaders that are trained again before one is named best.")
     finalist_seeds: int = Field(default=2, ge=1, description="Further trainings of each finalist and of the backbone.")
@@ -224,6 +244,27 @@ class SearchConfig(BaseModel):
                 raise ValueError("the sampler known-cost needs accuracy among the objectives: all else is known")
             if "step_time" in self.objectives and self.step_time.method == "measured":
                 raise ValueError("the sampler known-cost needs known step times, got step_time.method measured")
+        return self
+
+    @field_validator("pruners", mode="before")
+    @classmethod
+    def _pruner_alone(cls, value: object) -> object:
+        """One may stand without a list."""
+        return [value] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _pruners_fit(self) -> Self:
+        names = ", ".join(self.pruners)
+        if len(set(self.pruners)) < len(self.pruners) or {"halving", "hyperband"} <= set(self.pruners):
+            raise ValueError(f"pruners must be different ones, and of halving and hyperband one, got {names}")
+        if self.pruners and self.objectives:
+            raise ValueError(f"pruners need one objective, the reward, got {names} with {', '.join(self.objectives)}")
+        if self.pruners and self.step_time.method == "measured":
+            raise ValueError(f"pruners need known step times, got {names} with step_time.method measured")
+        if {"halving", "hyperband"} & set(self.pruners) and self.rungs.first >= self.fidelity.epochs:
+            raise ValueError(
+                f"rungs.first must be below fidelity.epochs {self.fidelity.epochs} for {names}, got {self.rungs.first}"
+            )
         return self
 
     @model_validator(mode="after")

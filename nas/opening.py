@@ -1,7 +1,7 @@
 """A run is opened: images and machines are looked at, and what holds for the whole run is found out once."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -143,8 +143,15 @@ class Opening:
         if not self.dispatch(source):
             raise InterruptedSearchError
 
-    def dispatch(self, source: Source) -> bool:
-        return dispatch(source, self.executor, stop_requested=self.stop_requested, on_drain=self.observer.draining)
+    def dispatch(self, source: Source, unwanted: Callable[[], Iterable[int]] = lambda: ()) -> bool:
+        """As `dispatch.dispatch`, with what every source of this run shares."""
+        return dispatch(
+            source,
+            self.executor,
+            stop_requested=self.stop_requested,
+            on_drain=self.observer.draining,
+            unwanted=unwanted,
+        )
 
 
 @dataclass(slots=True)

@@ -97,7 +97,11 @@ class Opinion:
         self._run, self._costs = run, costs
         earlier = earlier_runs(run.earlier)
         self._knowledge = Knowledge(search_problem(run.config, run.preparation, run.reward(), costs, earlier))
-        judged = sorted((r for r in run.records if r.is_judged), key=lambda record: (record.finished, record.number))
+        # What was pruned came to no accuracy of its own.
+        judged = sorted(
+            (record for record in run.records if record.is_judged and record.state is not State.PRUNED),
+            key=lambda record: (record.finished, record.number),
+        )
         self.records = [record for record in judged if record.state is State.COMPLETE]
         """Those that were trained to the end, as the members that the model knows, in their order."""
         self._verdicts = self._verdicts_of(judged)

@@ -105,6 +105,8 @@ def _require_others_can_lead(config: SearchConfig) -> None:
         raise ValueError("step_time.method must be predicted or macs where trials share a device, got measured")
     if config.out_of_memory != "infeasible":
         raise ValueError(f"out_of_memory must be infeasible under another's loop, got {config.out_of_memory}")
+    if config.pruners:
+        raise ValueError(f"pruners must be empty under another's loop, got {', '.join(config.pruners)}")
     if config.objectives:
         raise ValueError(f"objectives must be empty under another's loop, got {', '.join(config.objectives)}")
 

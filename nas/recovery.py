@@ -1,4 +1,4 @@
-"""Attempts that died: what is owed for them, derived from the study alone, so that asking twice changes nothing."""
+"""Where a search stands and what it owes, derived from its study alone, so that asking twice changes nothing."""
 
 from collections.abc import Iterator, Sequence
 
@@ -38,7 +38,8 @@ def enqueue_owed(study: optuna.Study, space: SearchSpace) -> None:
     for record in owed(read_records(study)):
         if record.candidate is not None:
             architecture = record.candidate.architecture
-            again = Candidate(architecture=architecture, proposal=None, retry_of=record.number)
+            continues = record.candidate.continues
+            again = Candidate(architecture=architecture, proposal=None, retry_of=record.number, continues=continues)
             enqueue(study, space.to_params(parse(architecture)), again)
 
 
@@ -47,7 +48,9 @@ def owed(records: Sequence[TrialRecord]) -> list[TrialRecord]:
 
     Duplicates are owed nothing: the sampler meets the known result when it proposes the architecture again.
     """
-    retried = {record.candidate.retry_of for record in records if record.candidate is not None}
+    candidates = [record.candidate for record in records if record.candidate is not None]
+    # What went on from a pruned trial is its child, too, should the pruned one be lost.
+    retried = {each.retry_of for each in candidates} | {each.continues for each in candidates}
     return [
         record
         for record in records
@@ -88,3 +91,28 @@ def _earlier_ends(candidate: Candidate, records: Sequence[TrialRecord]) -> Itera
         record = records[parent]
         yield record.reason
         parent = record.candidate.retry_of if record.candidate else None
+
+
+def next_proposal(records: Sequence[TrialRecord]) -> int:
+    """The first index that no proposal has used up.
+
+    A duplicate whose driver died before it was told has left the sampler nothing: it is proposed again.
+    """
+    spent = [
+        record.candidate.proposal
+        for record in records
+        if record.candidate is not None
+        and record.candidate.proposal is not None
+        and (record.candidate.duplicate_of is None or record.state is not State.FAILED)
+    ]
+    return 1 + max(spent, default=-1)
+
+
+def duplicates_at_the_end(records: Sequence[TrialRecord]) -> int:
+    """How many of the newest proposals in a row were known, so that an exhausted search is so when it is resumed."""
+    count = 0
+    for record in reversed(records):
+        if record.candidate is None or record.candidate.duplicate_of is None:
+            break
+        count += 1
+    return count

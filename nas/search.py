@@ -1,7 +1,7 @@
 """A whole search: open or resume a run directory, judge candidates, retrain the leaders, write what people read."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -21,6 +21,8 @@ from .leaderboard import leaderboard
 from .observer import Observer
 from .opening import Opening
 from .pricing import make_cost_model, require_tables
+from .pruners.choice import make_pruner
+from .pruning import may_go_on
 from .recovery import recover
 from .run import Run, read_run
 from .run_directory import RunDirectory, write_whole
@@ -28,7 +30,7 @@ from .storage import open_study
 from .study import Ending, StudyLoop
 from .survey import SurveyedSource
 from .trial_checkpoints import KeptTraining, forget_trainings, kept_training
-from .trials import read_earlier, read_tables_of
+from .trials import TrialRecord, read_earlier, read_records, read_tables_of
 from .views import trials_frame, write_views
 from .warm_start import earlier_runs, keep_earlier_results, read_earlier_results
 
@@ -120,8 +122,7 @@ class _Session:
     def run(self) -> Ending:
         opening, observer, space = self.opening, self.opening.observer, self.config.search_space()
         records = recover(self.study, space)
-        judged = (record.candidate for record in records if record.is_judged)
-        self._forget(*(kept_training(self.config, each.architecture) for each in judged if each is not None))
+        self._forget_judged(record for record in records if not may_go_on(record, self.config))
         inspection, survey = opening.look_around()
         preparation = opening.prepare(inspection)
         loop = StudyLoop(
@@ -133,6 +134,7 @@ class _Session:
             records=records,
             earlier=earlier_runs(read_earlier(self.study)),
             observer=observer,
+            pruner=make_pruner(self.config),
             on_table=partial(opening.keep_table, preparation),
             on_told=_Throttle(partial(refresh_views, opening.directory), _REFRESH_S),
             log_death=opening.log_death,
@@ -141,8 +143,10 @@ class _Session:
         )
         observer.starting_from(read_earlier(self.study))
         observer.prepared(preparation, judged=loop.judged, trials=self.config.trials, workers=opening.executor.capacity)
-        is_done = opening.dispatch(SurveyedSource(loop, survey) if survey else loop)
+        is_done = opening.dispatch(SurveyedSource(loop, survey) if survey else loop, unwanted=loop.unwanted)
         ending = loop.ending if is_done else Ending.INTERRUPTED
+        if ending in (Ending.COMPLETE, Ending.EXHAUSTED):
+            self._forget_judged(read_records(self.study))
         if ending is not Ending.INTERRUPTED and not self._judge_finalists(preparation):
             return Ending.INTERRUPTED
         return ending
@@ -150,6 +154,10 @@ class _Session:
     def _forget(self, *trainings: KeptTraining) -> None:
         """Remove what is kept of trainings that have their verdict."""
         forget_trainings(self.config, *trainings)
+
+    def _forget_judged(self, records: Iterable[TrialRecord]) -> None:
+        judged = (record.candidate for record in records if record.is_judged)
+        self._forget(*(kept_training(self.config, each.architecture) for each in judged if each is not None))
 
     def _judge_finalists(self, preparation: Preparation) -> bool:
         run = read_run(self.opening.directory.path)

@@ -11,6 +11,7 @@ from .executors.interface import RefusedError
 from .limits import Limits
 from .pricing import target_workload
 from .reward import Reward
+from .samplers.history import Expectation, nothing_expected
 from .samplers.problem import EarlierRun, Problem
 from .search_limits import search_limits, size_limits
 
@@ -21,6 +22,7 @@ def search_problem(
     reward: Reward,
     costs: CostModel | None = None,
     earlier: Sequence[EarlierRun] = (),
+    expected: Expectation = nothing_expected,
 ) -> Problem:
     """The problem as it stands: without step times while they are not known beforehand.
 
@@ -30,6 +32,7 @@ def search_problem(
         reward: What is maximised.
         costs: What is known of candidates before they are trained; None while there is no step-time table.
         earlier: What other runs found out.
+        expected: Of pruned candidates.
     """
     space = config.search_space()
     known = costs or CostModel(workload=target_workload(config, preparation), device_kind=preparation.target_kind)
@@ -43,6 +46,7 @@ def search_problem(
         objectives=config.objectives,
         limits=search_limits(config, known, of_members),
         earlier=earlier,
+        expected=expected,
     )
 
 

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,10 +23,21 @@ from .appraisal import Appraisal
 from .config import SearchConfig
 from .dispatch import Task
 from .driver_storage import ask
-from .evaluation_tasks import Calibrate, Evaluation, Judge, Preparation
+from .evaluation_tasks import Calibrate, EpochReport, Evaluation, Judge, Preparation
 from .executors.interface import Died, Done, Event, Infeasible, Interrupted, Progress, Refused, RefusedError, Started
 from .observer import Observer
-from .recovery import INTERRUPTED, NODE_LOST, deaths, ended_too_often, enqueue_owed
+from .pruners.interface import Pruner
+from .pruners.together import Together
+from .pruning import Pruning, may_go_on
+from .recovery import (
+    INTERRUPTED,
+    NODE_LOST,
+    deaths,
+    duplicates_at_the_end,
+    ended_too_often,
+    enqueue_owed,
+    next_proposal,
+)
 from .samplers import make_sampler
 from .samplers.problem import EarlierRun, Problem
 from .search_problem import require_reachable_step_time, search_problem
@@ -33,6 +45,7 @@ from .trial_checkpoints import KeptTraining, kept_training
 from .trials import (
     Candidate,
     Outcome,
+    Partial,
     State,
     TrialRecord,
     candidate_of,
@@ -43,6 +56,7 @@ from .trials import (
     tell_duplicate,
     tell_failed,
     tell_infeasible,
+    tell_pruned,
     write_candidate,
 )
 
@@ -90,6 +104,7 @@ class StudyLoop:
         costs: CostModel | None,
         records: Sequence[TrialRecord],
         observer: Observer,
+        pruner: Pruner | None = None,
         earlier: Sequence[EarlierRun] = (),
         on_table: Callable[[StepTimeTable], CostModel],
         on_told: Callable[[], None] = lambda: None,
@@ -108,11 +123,12 @@ class StudyLoop:
                 calibrates it, beside the first candidates, whose verdicts wait for it.
             records: The study's trials.
             observer: Is told what happens.
+            pruner: Decides which trainings need not begin or go on; by default all do.
             earlier: What other runs found out.
             on_table: Keeps the table that was calibrated, and makes the costs of it.
             on_told: Called after each verdict, to refresh what people look at.
             log_death: Called with a task's number and its death, which may hold a traceback.
-            forget: Called with a training that has its verdict, told.
+            forget: Called with a training that has its last verdict, told.
             stop_requested: Whether somebody asked to stop.
             clock: Monotonic seconds; the time-out counts from now.
         """
@@ -125,12 +141,14 @@ class StudyLoop:
         self._deadline = clock() + (config.timeout_s or math.inf)
         self._distributions = distributions(space)
         self._earlier = earlier
+        self._pruning = Pruning(pruner or Together(()), self._appraisal, backbone=str(space.backbone), records=records)
         self._problem, self._sampler_of = self._make_sampler()
         self._verdicts = {r.candidate.architecture: r for r in records if r.is_judged and r.candidate}
-        self._next_proposal = _next_proposal(records)
-        self._waiting = sum(record.state is State.WAITING for record in records)
+        self._next_proposal = next_proposal(records)
+        self._waiting = Counter(_is_promoted(record.candidate) for record in records if record.state is State.WAITING)
+        """Trials that are enqueued, promoted candidates apart."""
         self._running: dict[int, _Attempt] = {}
-        self._duplicates_in_a_row = _duplicates_at_the_end(records)
+        self._duplicates_in_a_row = duplicates_at_the_end(records)
         self._dying: set[str] = set()
         """Architectures whose attempts have died since one came to its end."""
         if self._next_proposal == 0:
@@ -155,6 +173,7 @@ class StudyLoop:
         if self._appraisal.costs is None and not self._is_calibrating:
             self._is_calibrating = True
             return Task(CALIBRATION, Calibrate(preparation=self._preparation))
+        self._enqueue_promoted()
         while self._may_ask() and not self._stop_requested():
             trial, candidate = self._ask()
             if candidate.duplicate_of is not None:
@@ -164,11 +183,19 @@ class StudyLoop:
             attempt = self._start(trial, candidate)
             architecture = parse(candidate.architecture)
             beyond = self._problem.limits.reason(self._space.encode(architecture))
-            if beyond is None:
+            if beyond is not None:
+                self._declare_infeasible(attempt, beyond)
+            elif self._pruning.begin(trial.number, candidate) is not None:
+                self._prune(attempt)
+                self._enqueue_promoted()
+            else:
                 work = self._work(candidate, self._appraisal.micro_batches(architecture))
                 return Task(trial.number, work, self._config.trial_timeout_s)
-            self._declare_infeasible(attempt, beyond)
         return None
+
+    def unwanted(self) -> list[int]:
+        """Running tasks that shall be halted, each once."""
+        return self._pruning.unwanted()
 
     def handle(self, event: Event) -> None:
         """Take what became of an attempt.
@@ -183,8 +210,10 @@ class StudyLoop:
         match event:
             case Started(where=where):
                 attempt.where = where
-            case Progress(task=number, fraction=fraction, doing=doing):
+            case Progress(task=number, fraction=fraction, doing=doing, found=found):
                 self._observer.progressed(number, fraction, doing)
+                if isinstance(found, EpochReport):
+                    self._pruning.hear(number, found)
             case Done(result=Evaluation() as evaluation):
                 self._dying.clear()
                 self._take(attempt, evaluation)
@@ -194,6 +223,8 @@ class StudyLoop:
                 self._declare_infeasible(attempt, reason)
             case Died():
                 self._bury(attempt, event)
+            case Interrupted() if self._pruning.reason(event.task) is not None:
+                self._prune(attempt)
             case Interrupted(lost_node=lost_node):
                 self._lay_aside(attempt, lost_node)
             case Refused(reason=reason):
@@ -239,6 +270,7 @@ class StudyLoop:
 
     def _abandon(self, task: int) -> None:
         attempt = self._running.pop(task, None)
+        self._pruning.drop(task)
         if attempt is not None:
             for trial in (attempt.trial, *attempt.followers):
                 tell_failed(self._study, trial, INTERRUPTED)
@@ -246,14 +278,29 @@ class StudyLoop:
     def _enqueue_backbone(self) -> None:
         backbone = self._space.backbone
         enqueue(self._study, self._space.to_params(backbone), Candidate(architecture=str(backbone), proposal=0))
-        self._next_proposal, self._waiting = 1, self._waiting + 1
+        self._next_proposal = 1
+        self._waiting[False] += 1
+
+    def _enqueue_promoted(self) -> None:
+        """Let pruned candidates that deserve it by now go on, before anything new is proposed."""
+        if self._clock() >= self._deadline:
+            return
+        for record in self._pruning.promotions():
+            if record.candidate is not None:
+                again = Candidate(architecture=record.candidate.architecture, proposal=None, continues=record.number)
+                enqueue(self._study, record.params, again)
+                self._waiting[True] += 1
 
     def _may_ask(self) -> bool:
-        if self._clock() >= self._deadline or self.judged + len(self._running) >= self._config.trials:
+        if self._clock() >= self._deadline:
+            return False
+        # What goes on after it was pruned is counted already.
+        fresh = sum(not _is_promoted(attempt.candidate) for attempt in self._running.values())
+        if self.judged + fresh >= self._config.trials and not self._waiting[True]:
             return False
         if self._appraisal.costs is None and self._config.max_step_time_s is not None:
             return False  # nobody knows yet who keeps the limit, the backbone included
-        if self._waiting:
+        if self._waiting.total():
             return True
         followers = sum(len(attempt.followers) for attempt in self._running.values())
         return followers < MAX_FOLLOWERS and not self._is_exhausted
@@ -264,7 +311,12 @@ class StudyLoop:
 
     def _make_sampler(self) -> tuple[Problem, Callable[[int], BaseSampler]]:
         problem = search_problem(
-            self._config, self._preparation, self._appraisal.reward, self._appraisal.costs, self._earlier
+            self._config,
+            self._preparation,
+            self._appraisal.reward,
+            self._appraisal.costs,
+            self._earlier,
+            self._pruning.expected_reward,
         )
         require_reachable_step_time(problem)
         return problem, make_sampler(self._config.sampler, problem)
@@ -277,7 +329,7 @@ class StudyLoop:
         candidate = candidate_of(trial)
         if candidate is None:
             return trial, self._name_proposal(trial)
-        self._waiting -= 1
+        self._waiting[_is_promoted(candidate)] -= 1
         return trial, candidate
 
     def _name_proposal(self, trial: optuna.Trial) -> Candidate:
@@ -302,9 +354,8 @@ class StudyLoop:
             self._running[candidate.duplicate_of].followers.append(trial)
             return
         self._duplicates_in_a_row += 1
-        tell_duplicate(
-            self._study, trial, self._appraisal.values(verdict.outcome) if verdict and verdict.outcome else None
-        )
+        if verdict is not None:
+            self._tell_alike(trial, verdict)
 
     def _start(self, trial: optuna.Trial, candidate: Candidate) -> _Attempt:
         attempt = self._running[trial.number] = _Attempt(trial, candidate, datetime.now())
@@ -314,12 +365,15 @@ class StudyLoop:
     def _work(self, candidate: Candidate, micro_batches: int) -> Judge:
         return Judge(
             architecture=candidate.architecture,
-            seed=derived_seed(self._config.seed, candidate.architecture, 0),
+            seed=self._seed_of(candidate),
             preparation=self._preparation,
             # Of a batch in parts no table knows.
             measure=self._config.step_time.method == "measured" or micro_batches > 1,
             micro_batches=micro_batches,
         )
+
+    def _seed_of(self, candidate: Candidate) -> int:
+        return derived_seed(self._config.seed, candidate.architecture, 0)
 
     def _take(self, attempt: _Attempt, evaluation: Evaluation) -> None:
         """Judge what a worker found out, as soon as its price is known."""
@@ -340,6 +394,12 @@ class StudyLoop:
     def _declare_infeasible(self, attempt: _Attempt, reason: str) -> None:
         tell_infeasible(self._study, attempt.trial, reason)
         self._conclude(attempt, State.INFEASIBLE, reason=reason)
+
+    def _prune(self, attempt: _Attempt) -> None:
+        number, seed = attempt.trial.number, self._seed_of(attempt.candidate)
+        partial = self._pruning.stopped(number, seed=seed, where=attempt.where)
+        tell_pruned(self._study, attempt.trial, partial, self._appraisal.value_of(partial))
+        self._conclude(attempt, State.PRUNED, partial=partial, reason=partial.reason)
 
     def _bury(self, attempt: _Attempt, death: Died) -> None:
         """Let an attempt that died be made again, unless it has died too often."""
@@ -370,11 +430,17 @@ class StudyLoop:
     def _fail(self, attempt: _Attempt, reason: str) -> None:
         tell_failed(self._study, attempt.trial, reason)
         enqueue_owed(self._study, self._space)
-        self._waiting += 1
+        self._waiting[_is_promoted(attempt.candidate)] += 1
         self._conclude(attempt, State.FAILED, reason=reason)
 
     def _conclude(
-        self, attempt: _Attempt, state: State, *, outcome: Outcome | None = None, reason: str | None = None
+        self,
+        attempt: _Attempt,
+        state: State,
+        *,
+        outcome: Outcome | None = None,
+        partial: Partial | None = None,
+        reason: str | None = None,
     ) -> None:
         """What follows from every end of an attempt, whatever it was."""
         record = TrialRecord(
@@ -382,6 +448,7 @@ class StudyLoop:
             state=state,
             candidate=attempt.candidate,
             outcome=outcome,
+            partial=partial,
             reason=reason,
             started=attempt.started,
             finished=datetime.now(),
@@ -390,37 +457,27 @@ class StudyLoop:
         del self._running[record.number]
         if record.is_judged:
             self._verdicts[attempt.candidate.architecture] = record
-            self._forget(kept_training(self._config, attempt.candidate.architecture))
+            self._pruning.told(record)
+            if not may_go_on(record, self._config):
+                self._forget(kept_training(self._config, attempt.candidate.architecture))
+        else:
+            self._pruning.drop(record.number)
         for trial in attempt.followers:
-            if state is State.FAILED:
-                tell_failed(self._study, trial, f"its original, trial {record.number}, died")
-            else:
-                tell_duplicate(self._study, trial, self._appraisal.values(outcome) if outcome else None)
+            self._tell_alike(trial, record)
         reward = self._appraisal.reward_of(outcome) if outcome else None
         self._observer.finished(record, reward, judged=self.judged)
         self._on_told()
 
-
-def _next_proposal(records: Sequence[TrialRecord]) -> int:
-    """The first index that no proposal has used up.
-
-    A duplicate whose driver died before it was told has left the sampler nothing: it is proposed again.
-    """
-    spent = [
-        record.candidate.proposal
-        for record in records
-        if record.candidate is not None
-        and record.candidate.proposal is not None
-        and (record.candidate.duplicate_of is None or record.state is not State.FAILED)
-    ]
-    return 1 + max(spent, default=-1)
+    def _tell_alike(self, trial: optuna.Trial, record: TrialRecord) -> None:
+        """Finish a proposal of an architecture that is known."""
+        if record.state is State.FAILED:
+            tell_failed(self._study, trial, f"its original, trial {record.number}, died")
+        elif record.partial is not None:
+            tell_pruned(self._study, trial, record.partial, self._appraisal.value_of(record.partial))
+        else:
+            tell_duplicate(self._study, trial, self._appraisal.values(record.outcome) if record.outcome else None)
 
 
-def _duplicates_at_the_end(records: Sequence[TrialRecord]) -> int:
-    """How many of the newest proposals in a row were known, so that an exhausted search is so when it is resumed."""
-    count = 0
-    for record in reversed(records):
-        if record.candidate is None or record.candidate.duplicate_of is None:
-            break
-        count += 1
-    return count
+def _is_promoted(candidate: Candidate | None) -> bool:
+    """Whether it goes on from a pruned trial, and so is counted already."""
+    return candidate is not None and candidate.continues is not None

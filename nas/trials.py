@@ -28,6 +28,7 @@ from .survey import Machine
 # Keys of user attributes of a trial.
 _CANDIDATE = "candidate"
 _OUTCOME = "outcome"
+_PARTIAL = "partial"
 _REASON = "reason"
 # Name of the constraint.
 _INFEASIBLE = "infeasible"
@@ -51,6 +52,8 @@ class State(StrEnum):
     WAITING = "waiting"
     RUNNING = "running"
     COMPLETE = "complete"
+    PRUNED = "pruned"
+    """Its training was stopped early, or never begun, because it would not have led; the sampler learns from it."""
     INFEASIBLE = "infeasible"
     """The candidate cannot be judged here; the sampler learns from it."""
     FAILED = "failed"
@@ -59,7 +62,7 @@ class State(StrEnum):
     @property
     def is_verdict(self) -> bool:
         """Whether it says something about the candidate."""
-        return self in (State.COMPLETE, State.INFEASIBLE)
+        return self in (State.COMPLETE, State.PRUNED, State.INFEASIBLE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +77,8 @@ class Candidate:
     """Number of the trial that died before this one."""
     duplicate_of: int | None = None
     """Number of the trial that judged the same architecture."""
+    continues: int | None = None
+    """Number of the pruned trial that this one goes on from, because it deserves to by now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +105,25 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Partial:
+    """What is stored of a candidate that was pruned."""
+
+    reason: str
+    accuracy: AccuracyRecord | None
+    """After its last epoch; None where it was not trained at all."""
+    step_time_s: float | None
+    """S; None where it would have been measured."""
+    params: int
+    where: str | None = None
+    """The machine that trained it."""
+
+    @property
+    def epochs(self) -> int:
+        """That were trained."""
+        return len(self.accuracy.curve) if self.accuracy else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EarlierResults:
     """What another run on the same space found out."""
 
@@ -122,21 +146,28 @@ class TrialRecord:
     candidate: Candidate | None
     """None where the driver died before it had written down what it proposed."""
     outcome: Outcome | None = None
+    partial: Partial | None = None
+    """Where it was pruned."""
     reason: str | None = None
-    """Why it is infeasible or failed."""
+    """Why it is pruned, infeasible or failed."""
     started: datetime | None = None
     finished: datetime | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
     """The space's parameters."""
+    continued_by: int | None = None
+    """Number of the trial that went on from this pruned one and has a verdict, which stands in place of this."""
 
     @property
     def is_judged(self) -> bool:
-        """Whether it counts against the budget: a verdict on an architecture not judged before."""
-        return self.state.is_verdict and self.candidate is not None and self.candidate.duplicate_of is None
+        """Whether it counts against the budget: a verdict of its own on an architecture, and the last one."""
+        if self.candidate is None or self.candidate.duplicate_of is not None:
+            return False
+        return self.state.is_verdict and self.continued_by is None
 
 
 _CANDIDATES: TypeAdapter[Candidate] = TypeAdapter(Candidate)
 _OUTCOMES: TypeAdapter[Outcome] = TypeAdapter(Outcome)
+_PARTIALS: TypeAdapter[Partial] = TypeAdapter(Partial)
 _PREPARATIONS: TypeAdapter[Preparation] = TypeAdapter(Preparation)
 _ACCURACIES: TypeAdapter[AccuracyRecord] = TypeAdapter(AccuracyRecord)
 _MEASUREMENTS: TypeAdapter[Measurement] = TypeAdapter(Measurement)
@@ -188,6 +219,27 @@ def tell_infeasible(study: optuna.Study, trial: optuna.Trial, reason: str) -> No
     study.tell(trial, state=TrialState.PRUNED)
 
 
+def tell_pruned(study: optuna.Study, trial: optuna.Trial, partial: Partial, value: float | None) -> None:
+    """Finish a trial that was stopped early: PRUNED, without a violated constraint.
+
+    Args:
+        study: Of one objective.
+        trial: Runs.
+        partial: What it had come to, and why it was stopped.
+        value: The reward with the accuracy it had come to; None where nothing is known of it.
+    """
+    trial.set_user_attr(_PARTIAL, _PARTIALS.dump_python(partial, mode="json"))
+    if value is not None:
+        trial.report(value, partial.epochs)  # samplers of Optuna's read no more of a pruned trial than its last
+    study.tell(trial, state=TrialState.PRUNED)
+
+
+def partial_of(trial: FrozenTrial) -> Partial | None:
+    """What a pruned trial had come to; None for every other."""
+    written = trial.user_attrs.get(_PARTIAL) if trial.state is TrialState.PRUNED else None
+    return None if written is None else _PARTIALS.validate_python(written)
+
+
 def tell_failed(study: optuna.Study, trial: optuna.Trial, reason: str) -> None:
     """Finish an attempt that died."""
     trial.set_user_attr(_REASON, reason)
@@ -202,6 +254,13 @@ def fail_orphan(study: optuna.Study, number: int) -> None:
 def read_records(study: optuna.Study) -> list[TrialRecord]:
     """Every trial, in the order of their numbers; a duplicate has the outcome of its original."""
     records = [_read(trial) for trial in study.get_trials(deepcopy=False)]
+    continued = {
+        record.candidate.continues: record.number
+        for record in records
+        if record.candidate is not None and record.candidate.continues is not None and record.state.is_verdict
+    }
+    for number, later in continued.items():
+        records[number] = replace(records[number], continued_by=later)
     return [_with_original(record, records) for record in records]
 
 
@@ -216,6 +275,8 @@ def flaw_of(trial: FrozenTrial) -> str | None:
         return None
     if record.candidate is None or architecture is None:
         return "has a verdict, but no architecture"
+    if record.state is State.PRUNED:
+        return None
     if record.state is State.INFEASIBLE:
         return None if trial.constraints.get(_INFEASIBLE) == 1.0 else "is infeasible, but not marked as such"
     if trial.values is None or not all(map(math.isfinite, trial.values)):
@@ -373,14 +434,16 @@ def _replicates(study: optuna.Study) -> Iterator[tuple[tuple[int, int], dict[str
 
 def _read(trial: FrozenTrial) -> TrialRecord:
     candidate, outcome = trial.user_attrs.get(_CANDIDATE), trial.user_attrs.get(_OUTCOME)
-    state = _STATES[trial.state]
+    partial = partial_of(trial)
+    state = _STATES[trial.state] if partial is None else State.PRUNED
     died = DRIVER_DIED if state is State.FAILED else None
     return TrialRecord(
         number=trial.number,
         state=state,
         candidate=None if candidate is None else _CANDIDATES.validate_python(candidate),
         outcome=_OUTCOMES.validate_python(outcome) if outcome and state is State.COMPLETE else None,
-        reason=trial.user_attrs.get(_REASON, died),
+        partial=partial,
+        reason=partial.reason if partial else trial.user_attrs.get(_REASON, died),
         started=trial.datetime_start,
         finished=trial.datetime_complete,
         params=trial.params,

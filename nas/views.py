@@ -17,13 +17,14 @@ from .leaderboard import Entry, mean_accuracy
 from .reward import Reward
 from .run import Run
 from .run_directory import write_whole
-from .trials import TrialRecord
+from .trials import Partial, TrialRecord
 
 # Columns of `trials.csv`; the space's parameters follow as params_*.
 COLUMNS = (
     "number", "state", "architecture", "accuracy", "accuracy_se", "step_time_s", "step_time_rse",
     "step_time_is_measured", "measured_step_time_s", "inference_step_time_s", "params", "macs", "peak_memory_bytes",
-    "micro_batches", "reward", "reason", "retry_of", "duplicate_of", "machine", "seconds", "started", "finished",
+    "micro_batches", "reward", "reason", "retry_of", "duplicate_of", "continues", "epochs", "machine",
+    "seconds", "started", "finished",
 )  # fmt: skip
 
 
@@ -68,7 +69,7 @@ def trials_frame(
     rows = [_row(record, reward, (measurements or {}).get(record.number)) for record in records]
     names = dict.fromkeys(name for row in rows for name in row)
     frame = pd.DataFrame(rows, columns=[*COLUMNS, *(name for name in names if name not in COLUMNS)])
-    whole = ["params", "macs", "peak_memory_bytes", "micro_batches", "retry_of", "duplicate_of"]
+    whole = ["params", "macs", "peak_memory_bytes", "micro_batches", "retry_of", "duplicate_of", "continues", "epochs"]
     return frame.astype(dict.fromkeys(whole, "Int64"))
 
 
@@ -109,12 +110,13 @@ def _row(record: TrialRecord, reward: Reward, measurement: Measurement | None) -
         "reason": record.reason,
         "retry_of": candidate and candidate.retry_of,
         "duplicate_of": candidate and candidate.duplicate_of,
+        "continues": candidate and candidate.continues,
         "started": record.started and record.started.isoformat(timespec="milliseconds"),
         "finished": record.finished and record.finished.isoformat(timespec="milliseconds"),
         **{f"params_{name}": value for name, value in record.params.items()},
     }
     if outcome is None:
-        return row
+        return row | (_partial_row(record.partial) if record.partial else {})
     if measurement is not None:
         inference = measurement.inference
         row["measured_step_time_s"] = measurement.step_time.median_s
@@ -131,8 +133,19 @@ def _row(record: TrialRecord, reward: Reward, measurement: Measurement | None) -
         "peak_memory_bytes": outcome.peak_memory_bytes,
         "micro_batches": outcome.micro_batches,
         "reward": reward(accuracy=accuracy, step_time_s=outcome.step_time_s, params=outcome.params),
+        "epochs": len(outcome.accuracy.curve) or None,
         "machine": outcome.where,
         "seconds": outcome.seconds,
+    }
+
+
+def _partial_row(partial: Partial) -> dict[str, Any]:
+    """Of a pruned trial; its accuracy would not compare with those of whole trainings."""
+    return {
+        "step_time_s": partial.step_time_s,
+        "params": partial.params,
+        "epochs": partial.epochs,
+        "machine": partial.where,
     }
 
 

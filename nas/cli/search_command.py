@@ -16,7 +16,7 @@ _KEYS = {
     "space": "space", "data": "data.source", "trials": "trials", "sampler": "sampler", "executor": "executor",
     "workers": "workers", "ray_address": "cluster.address", "cpus_per_trial": "cluster.cpus_per_trial",
     "gpus_per_trial": "cluster.gpus_per_trial", "device": "device", "seed": "seed", "timeout": "timeout_s",
-    "w": "w", "v": "v", "warm_start": "warm_start", "out": "out",
+    "w": "w", "v": "v", "warm_start": "warm_start", "pruner": "pruners", "out": "out",
 }  # fmt: skip
 
 _OF_RAY = {"ray_address", "cpus_per_trial", "gpus_per_trial"}
@@ -57,6 +57,9 @@ def search(
     v: Annotated[float | None, typer.Option(help="Exponent of parameters in the reward.")] = None,
     include: Annotated[
         list[Path] | None, typer.Option(help="A file of settings over the recipe's, e.g. an audit's proxy.yaml.")
+    ] = None,
+    pruner: Annotated[
+        list[str] | None, typer.Option(help="known-cost, halving or hyperband: ends trainings early; may be repeated.")
     ] = None,
     warm_start: Annotated[
         list[Path] | None, typer.Option(help="An earlier run on this space to learn from; may be repeated.")

@@ -9,6 +9,7 @@ from pathlib import Path
 from search_spaces.messages import first_line
 
 from ..config import SearchConfig, make_config
+from ..pruning import may_go_on
 from ..run import Run, read_environment
 from ..run_directory import RunDirectory, RunDirectoryError, write_whole
 from ..trial_checkpoints import checkpoint_folder, kept_training
@@ -155,7 +156,11 @@ def _put_back(directory: RunDirectory, config: SearchConfig, started_with: dict[
 
 
 def _names_of_judged(run: Run) -> set[str]:
-    own = [(record.candidate.architecture, 0) for record in run.records if record.is_judged and record.candidate]
+    own = [
+        (record.candidate.architecture, 0)
+        for record in run.records
+        if record.is_judged and record.candidate and not may_go_on(record, run.config)
+    ]
     architectures = {record.number: record.candidate.architecture for record in run.records if record.candidate}
     # Of a trial that was lost with its architecture, further trainings may be known.
     again = [

@@ -129,7 +129,7 @@ def _told_in_view(case: Case) -> frozenset[int]:
     """Trials with a verdict as `trials.csv` had them: not what they were, but that they were."""
     try:
         with case.directory.trials_file.open(encoding="utf-8", newline="") as file:
-            verdicts = (State.COMPLETE, State.INFEASIBLE)
+            verdicts = (State.COMPLETE, State.PRUNED, State.INFEASIBLE)
             return frozenset(int(row["number"]) for row in csv.DictReader(file) if row["state"] in verdicts)
     except (OSError, ValueError, KeyError, csv.Error):
         return frozenset()

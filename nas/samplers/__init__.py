@@ -49,7 +49,7 @@ def make_sampler(name: str, problem: "Problem") -> "Callable[[int], BaseSampler]
     from .reinforce import ReinforceSampler
     from .repeat_free import RepeatFreeSampler
 
-    space, known = problem.space, distributions(problem.space)
+    space, known, expected = problem.space, distributions(problem.space), problem.expected
     if name == "known-cost":
         knowledge = Knowledge(problem)
         return lambda seed: KnownCostSampler(knowledge, seed=seed)
@@ -57,8 +57,8 @@ def make_sampler(name: str, problem: "Problem") -> "Callable[[int], BaseSampler]
         "tpe": lambda seed: KnownSpaceSampler(samplers.TPESampler(seed=seed), known),
         "gp": lambda seed: RepeatFreeSampler(samplers.GPSampler(seed=seed), space, seed=seed),
         "nsga2": lambda seed: KnownSpaceSampler(samplers.NSGAIISampler(seed=seed), known),
-        "evolution": lambda seed: EvolutionSampler(space, seed=seed),
-        "reinforce": lambda seed: ReinforceSampler(space, seed=seed),
+        "evolution": lambda seed: EvolutionSampler(space, seed=seed, expected=expected),
+        "reinforce": lambda seed: ReinforceSampler(space, seed=seed, expected=expected),
         "random": lambda seed: RandomSearchSampler(space, seed=seed),
     }
     return kinds[require_sampler(name)]

@@ -30,13 +30,14 @@ class Belief:
             running: Members that are being judged; they are taken to come out as expected.
         """
         self._knowledge = knowledge
-        self._judged, self.trained = verdicts.members, verdicts.members[verdicts.is_feasible]
+        is_feasible = verdicts.is_feasible
+        self._known, self.trained = verdicts.known, verdicts.members[is_feasible]
         self.running = verdicts.members[:0] if running is None else running
-        logs = knowledge.log_accuracies(self.trained, verdicts.values[verdicts.is_feasible])
-        self.model = knowledge.model_after(self.trained, logs).imagining(self.running)
+        logs = knowledge.log_accuracies(self.trained, verdicts.values[is_feasible])
+        self.model = knowledge.model_after(self.trained, logs, verdicts.is_told[is_feasible]).imagining(self.running)
         # What a known limit forbids says nothing about what else might fail.
         allowed = knowledge.problem.limits.allowed(verdicts.members)
-        self._feasibility = Feasibility(knowledge.describe, verdicts.members[allowed], verdicts.is_feasible[allowed])
+        self._feasibility = Feasibility(knowledge.describe, verdicts.members[allowed], is_feasible[allowed])
 
     @cached_property
     def best(self) -> float:
@@ -63,7 +64,7 @@ class Belief:
         order = np.argsort(-self._log_rewards_seen[: len(self.trained)], kind="stable")[:_BEST_STARTS]
         centres = np.concatenate([self.trained[order], self._knowledge.backbone])
         start = np.concatenate([self._knowledge.inside.random(RANDOM_STARTS, rng), centres, moves.exchanges(centres)])
-        found = moves.climb(start, self.promise, rng, known=keys(np.concatenate([self._judged, self.running])))
+        found = moves.climb(start, self.promise, rng, known=keys(np.concatenate([self._known, self.running])))
         return found[np.isfinite(self.promise(found))]
 
     @cached_property

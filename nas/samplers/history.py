@@ -1,6 +1,6 @@
 """What a study says of the members of its space: all that a sampler may learn from."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,13 @@ from optuna.trial import FrozenTrial, TrialState
 from search_spaces.architecture import FUSED_MBCONV
 from search_spaces.space import SearchSpace, Value
 
+from ..trials import Partial, partial_of
+
 Places = tuple[int, ...]
 """A member as the places of its values among their choices, see `SearchSpace.encode`."""
+
+Expectation = Callable[[Partial], float | None]
+"""The value that a pruned member would probably have come to; None where that cannot be said."""
 
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -85,6 +90,10 @@ def _open_ratios(space: SearchSpace) -> Iterator[tuple[int, int | None, int]]:
             yield ratio, columns.get(f"stage{number}_block"), choices.block.index(FUSED_MBCONV)
 
 
+def nothing_expected(partial: Partial) -> None:
+    """Of no pruned member anything can be said."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdicts:
     """Every judged member once, in the order of the verdicts."""
@@ -95,6 +104,21 @@ class Verdicts:
     """As told, in the order of the objectives, (N, number of objectives); nan for what is infeasible."""
     signs: NDArray[np.float64]
     """1 for each objective that is maximised, -1 for each that is minimised."""
+    guessed: frozenset[int] = frozenset()
+    """Places among these of pruned members, whose values are what they would probably have come to."""
+    silent: tuple[Places, ...] = ()
+    """Pruned members beside these, of which nothing is expected."""
+
+    @property
+    def is_told(self) -> NDArray[np.bool_]:
+        """Whether the value is a verdict, (N,)."""
+        return ~np.isin(np.arange(len(self.members)), list(self.guessed))
+
+    @property
+    def known(self) -> NDArray[np.int64]:
+        """All members that need not be judged, (N or more, number of choices)."""
+        silent = np.array(self.silent, dtype=np.int64).reshape(len(self.silent), self.members.shape[1])
+        return np.concatenate([self.members, silent])
 
     @property
     def is_feasible(self) -> NDArray[np.bool_]:
@@ -107,18 +131,39 @@ class Verdicts:
         return np.nan_to_num(self.signs[0] * self.values[:, 0], nan=-np.inf)
 
 
-def read_verdicts(study: Study, members: Members) -> Verdicts:
-    """What was judged in a study; attempts that died say nothing."""
+def read_verdicts(study: Study, members: Members, expected: Expectation = nothing_expected) -> Verdicts:
+    """What was judged in a study; attempts that died say nothing.
+
+    Args:
+        study: Of the search.
+        members: Of its space.
+        expected: Of pruned members; where that cannot be said, they are left out.
+    """
     signs = np.array([-1.0 if direction is StudyDirection.MINIMIZE else 1.0 for direction in study.directions])
     values: dict[Places, Sequence[float]] = {}
+    guessed, silent = set[Places](), list[Places]()
     for trial in sorted(study.get_trials(deepcopy=False, states=_FINISHED), key=_finished):
-        places = members.encode(trial.params)
-        # What is proposed again gets the verdict it has already.
-        if places is not None and places not in values:
+        places, partial = members.encode(trial.params), partial_of(trial)
+        # What is proposed again gets the verdict it has already; only a pruned one may go on to another.
+        if places is None or (places in values and places not in guessed):
+            continue
+        value = None if partial is None else expected(partial)
+        if partial is not None and value is None:
+            silent.append(places)
+            continue
+        if places in guessed:
+            guessed.remove(places)
+            del values[places]  # the new verdict takes its place in the order, too
+        if value is not None:
+            guessed.add(places)
+            values[places] = [value]
+        else:
             values[places] = [np.nan] * len(signs) if trial.state is TrialState.PRUNED else trial.values
     rows = np.array(list(values), dtype=np.int64).reshape(len(values), len(members.sizes))
     told = np.array(list(values.values()), dtype=np.float64).reshape(len(values), len(signs))
-    return Verdicts(members=rows, values=told, signs=signs)
+    at = frozenset(place for place, member in enumerate(values) if member in guessed)
+    unknown = tuple(member for member in silent if member not in values)
+    return Verdicts(members=rows, values=told, signs=signs, guessed=at, silent=unknown)
 
 
 def _finished(trial: FrozenTrial) -> tuple[object, int]:

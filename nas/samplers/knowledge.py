@@ -106,19 +106,20 @@ class Knowledge:
 
     def is_enough(self, verdicts: Verdicts) -> bool:
         """Whether so much is known that a model tells more than a design."""
-        known = int(verdicts.is_feasible.sum()) + sum(len(run.logs) for run in self.earlier)
+        known = int((verdicts.is_feasible & verdicts.is_told).sum()) + sum(len(run.logs) for run in self.earlier)
         return self.problem.is_priced and known >= DESIGN_SIZE
 
-    def model_after(self, members: Encoded, logs: Array) -> AccuracyModel:
+    def model_after(self, members: Encoded, logs: Array, is_told: NDArray[np.bool_]) -> AccuracyModel:
         """What is believed of accuracies; earlier runs count as long as the present one is explained better with them.
 
         Args:
             members: That were trained, (N, number of choices).
             logs: See `log_accuracies`.
+            is_told: Whether they were trained to the end, (N,); the others teach nothing about noise and similarity.
         """
-        trained = Trained.of(members, logs)
+        trained, told = Trained.of(members, logs), (members[is_told], logs[is_told])
         models = [
-            AccuracyModel(self.describe, trained, earlier, self._covariance_after(members, logs, earlier))
+            AccuracyModel(self.describe, trained, earlier, self._covariance_after(*told, earlier))
             for earlier in ((self.earlier, []) if self.earlier and len(logs) >= DESIGN_SIZE else (self.earlier,))
         ]
         return models[0] if len(models) == 1 else max(models, key=lambda model: model.credibility)

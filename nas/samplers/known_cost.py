@@ -37,7 +37,8 @@ class KnownCostSampler(MemberSampler):
 
     def proposals(self, study: Study, trial: FrozenTrial, rng: np.random.Generator) -> Iterator[Places]:
         """What is proposed, the best first."""
-        verdicts, running = read_verdicts(study, self._members), read_running(study, self._members)
+        verdicts = read_verdicts(study, self._members, self._knowledge.problem.expected)
+        running = read_running(study, self._members)
         ranked = self._ranking(verdicts, running, rng)
         for places in ranked[self._knowledge.problem.limits.allowed(ranked)]:
             yield tuple(places.tolist())
@@ -45,7 +46,7 @@ class KnownCostSampler(MemberSampler):
     def _ranking(self, verdicts: Verdicts, running: Encoded, rng: np.random.Generator) -> Encoded:
         if self._knowledge.is_enough(verdicts):
             return Belief(self._knowledge, verdicts, running).most_promising(rng)
-        return self._knowledge.design.ranking(np.concatenate([verdicts.members, running]))
+        return self._knowledge.design.ranking(np.concatenate([verdicts.known, running]))
 
     def _unknown(self, known: frozenset[Places]) -> Places:
         """Chance knows no limits: within them, what is known already says that nothing more is found."""

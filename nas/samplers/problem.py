@@ -11,6 +11,7 @@ from search_spaces.space import SearchSpace
 
 from ..limits import Limits
 from ..reward import Reward
+from .history import Expectation, nothing_expected
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,3 +41,5 @@ class Problem:
     limits: Limits = field(default_factory=Limits)
     """What members may cost at most, as far as that is known beforehand."""
     earlier: Sequence[EarlierRun] = ()
+    expected: Expectation = nothing_expected
+    """Of pruned members."""

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial
 
 from search_spaces.space import SearchSpace
 
-from .history import Places, Verdicts, read_verdicts
+from .history import Expectation, Places, Verdicts, nothing_expected, read_verdicts
 from .member_sampler import MemberSampler
 
 Array = NDArray[np.float64]
@@ -47,19 +47,28 @@ class PolicySettings:
 class ReinforceSampler(MemberSampler):
     """Draws each choice from the policy that the verdicts so far lead to, one step each, in their order."""
 
-    def __init__(self, space: SearchSpace, *, seed: int, settings: PolicySettings = PolicySettings()) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        *,
+        seed: int,
+        expected: Expectation = nothing_expected,
+        settings: PolicySettings = PolicySettings(),
+    ) -> None:
         """
         Args:
             space: What the study searches.
             seed: Of the proposal.
+            expected: Of pruned members.
             settings: How the policy learns.
         """
         super().__init__(space, seed=seed)
-        self._settings = settings
+        self._expected, self._settings = expected, settings
 
     def proposals(self, study: Study, trial: FrozenTrial, rng: np.random.Generator) -> Iterator[Places]:
         """Draws from the policy."""
-        logits = learn(read_verdicts(study, self._members), self._members.sizes, self._settings)
+        verdicts = read_verdicts(study, self._members, self._expected)
+        logits = learn(verdicts, self._members.sizes, self._settings)
         cumulative = np.cumsum(np.exp(log_softmax(logits)), axis=1)
         last = np.array(self._members.sizes) - 1
         while True:

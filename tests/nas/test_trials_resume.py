@@ -67,7 +67,7 @@ def record_of(result: object) -> AccuracyRecord:
     return replace(found, train_seconds=0.0)
 
 
-def quietly(fraction: float, doing: str) -> None:
+def quietly(fraction: float, doing: str, found: object = None) -> None:
     """Nobody listens."""
 
 
@@ -84,14 +84,16 @@ def test_what_one_worker_was_told_to_leave_another_one_ends(kind: str, run: Path
     assert kept_files(search) == []
     first, said = Evaluator(search, 0), list[str]()
 
-    def interrupt_in_mid_training(fraction: float, doing: str) -> None:
+    def interrupt_in_mid_training(fraction: float, doing: str, found: object = None) -> None:
         if doing == "epoch 2/3":
             first.interrupt()
 
     with pytest.raises(InterruptedTaskError, match="ended after step 17 of 24"):
         first(work, interrupt_in_mid_training)
     assert kept_files(search) == [KeptTraining(backbone(search), 1).file_name(search)]
-    second = record_of(Evaluator(search, 1)(work, lambda fraction, doing: said.append(f"{fraction:.2f} {doing}")))
+    second = record_of(
+        Evaluator(search, 1)(work, lambda fraction, doing, found=None: said.append(f"{fraction:.2f} {doing}"))
+    )
     assert second == alone
     assert said == ["0.00 goes on after step 17 of 24", "0.33 epoch 1/3", "0.67 epoch 2/3", "1.00 epoch 3/3"]
     third = Evaluator(search, 0)
@@ -138,7 +140,7 @@ def test_where_no_run_directory_is_to_be_seen_it_says_so_once_and_makes_none(tmp
     search = config(tmp_path / "run")
     evaluator, said = Evaluator(search, 0), list[str]()
     for seed in (1, 2):
-        evaluator(judge(search, seed), lambda fraction, doing: said.append(doing))
+        evaluator(judge(search, seed), lambda fraction, doing, found=None: said.append(doing))
     assert [note for note in said if "checkpoint" in note] == [
         f"no checkpoints: this machine has no run directory {tmp_path / 'run'} to write to"
     ]
@@ -155,7 +157,9 @@ def test_of_other_images_nothing_is_taken_up(run: Path) -> None:
     with pytest.raises(InterruptedTaskError):
         evaluator(judge(search), quietly)
     others = replace(PREPARATION, data=replace(PREPARATION.data, digest="others"))
-    Evaluator(search, 0)(replace(judge(search), preparation=others), lambda fraction, doing: said.append(doing))
+    Evaluator(search, 0)(
+        replace(judge(search), preparation=others), lambda fraction, doing, found=None: said.append(doing)
+    )
     assert said[0] == "begins anew; a checkpoint is left aside: it is of other images"
 
 
@@ -189,8 +193,8 @@ def test_a_batch_in_parts_goes_on_in_parts(run: Path, monkeypatch: pytest.Monkey
     assert alone.micro_batches == 2
     first, said = Evaluator(search, 0), list[str]()
     with pytest.raises(InterruptedTaskError):
-        first(judge(search), lambda fraction, doing: first.interrupt() if fraction else None)
-    found = Evaluator(search, 0)(judge(search), lambda fraction, doing: said.append(doing))
+        first(judge(search), lambda fraction, doing, found=None: first.interrupt() if fraction else None)
+    found = Evaluator(search, 0)(judge(search), lambda fraction, doing, found=None: said.append(doing))
     assert record_of(found) == alone
     assert said[:2] == ["begins anew; a checkpoint is left aside: it is of other plan", "goes on after step 9 of 24"]
 
