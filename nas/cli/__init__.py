@@ -6,6 +6,7 @@ from importlib import metadata
 import typer
 
 from . import (
+    audit_command,
     bench_command,
     dashboard_command,
     doctor_command,
@@ -30,8 +31,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _COMMANDS = (
-    search_command, inspect_commands, measure_commands, run_commands, dashboard_command, scale_command, train_command,
-    evaluate_command, export_command, doctor_command, bench_command,
+    search_command, audit_command, inspect_commands, measure_commands, run_commands, dashboard_command, scale_command,
+    train_command, evaluate_command, export_command, doctor_command, bench_command,
 )  # fmt: skip
 for commands in _COMMANDS:
     commands.register(app)

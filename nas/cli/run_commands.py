@@ -1,4 +1,4 @@
-"""``nas report``, ``nas rerank`` and ``nas compare``: searches and trainings, looked at again."""
+"""``nas report``, ``nas rerank`` and ``nas compare``: searches, audits and trainings, looked at again."""
 
 from collections.abc import Callable
 from functools import partial
@@ -19,10 +19,10 @@ def register(app: typer.Typer) -> None:
 
 
 def report(
-    directory: Annotated[Path, typer.Argument(help="The directory of a search or of a training.")],
+    directory: Annotated[Path, typer.Argument(help="The directory of a search, an audit or a training.")],
     out: Annotated[Path | None, typer.Option(help="The HTML file; by default report.html in the directory.")] = None,
 ) -> None:
-    """Write the report of a search or a training, running or ended, as one HTML file that needs no network."""
+    """Write the report of a search, an audit or a training, running or ended, as one HTML file without network."""
     with usage_errors():
         write, path = _reported(directory)
         path = out or path
@@ -33,14 +33,23 @@ def report(
 
 
 def _reported(directory: Path) -> tuple[Callable[[Path], None], Path]:
-    """What writes the report of a directory, and where by default; a training has a record, a search has a study."""
+    """What writes the report of a directory, and where by default; a training has a record, the others have a study."""
+    from ..audit.directory import holds_audit
     from ..full_training.directory import TrainingDirectory
+    from ..run_directory import RunDirectory
 
     training = TrainingDirectory(directory)
     if training.record_file.exists():
         from ..report.training_page import read_training, write_training_page
 
         return partial(write_training_page, read_training(training)), training.report_file
+    if holds_audit(RunDirectory(directory)):
+        from ..audit.analysis import analyse
+        from ..audit.run import read_audit
+        from ..report.audit_page import write_audit_page
+
+        results = read_audit(directory)
+        return lambda path: write_audit_page(analyse(results), path), RunDirectory(directory).report_file
     from ..report import write_report
     from ..run import read_run
 
