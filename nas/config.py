@@ -353,12 +353,12 @@ def make_config(
         ValueError: In one line that names source, key, rule and value.
     """
     own = {key: value for key, value in values.items() if key != INCLUDE}
-    beneath = [_located_part(path) for path in included_files(values, folder=folder, source=source)]
+    beneath = included_files(values, folder=folder, source=source)
     return validated(
         SearchConfig,
-        merge([*beneath, _located_space(own, folder), *map(_located_part, include)]),
+        merge([*map(_located_part, beneath), _located_space(own, folder), *map(_located_part, include)]),
         overrides,
-        source=source,
+        source=" with ".join(map(str, [source, *beneath, *include])),
         complete=lambda merged: _absolute_runs(_absolute_tables(absolute_images(merged), folder)),
     )
 

@@ -1,6 +1,7 @@
 """``nas audit``: how well cheaper trainings rank the candidates of a search."""
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -98,11 +99,23 @@ def _run(config: "AuditConfig") -> None:
             fail(error, TRY_AGAIN if isinstance(error, LeasedError) else 2)
         except InterruptedSearchError:
             display.close()
+            _write_so_far(config.out)
             print(f"interrupted; to resume: nas audit --out {config.out}", file=sys.stderr)
             raise typer.Exit(130) from None
         except OSError as error:
             display.close()
             fail(f"{error.strerror or error} ({config.out}); what was trained is kept, run it again to resume", 1)
+
+
+def _write_so_far(out: Path) -> None:
+    """Write what the trainings show that there are, if there are any."""
+    from ..audit.analysis import analyse
+    from ..audit.run import read_audit
+    from ..audit.views import write_views
+    from ..run_directory import RunDirectoryError
+
+    with suppress(RunDirectoryError):
+        write_views(analyse(read_audit(out)), out)
 
 
 def _print_recipes() -> None:
