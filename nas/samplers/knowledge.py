@@ -109,13 +109,15 @@ class Knowledge:
         known = int((verdicts.is_feasible & verdicts.is_told).sum()) + sum(len(run.logs) for run in self.earlier)
         return self.problem.is_priced and known >= DESIGN_SIZE
 
-    def model_after(self, members: Encoded, logs: Array, is_told: NDArray[np.bool_]) -> AccuracyModel:
+    def model_after(
+        self, members: Encoded, logs: Array, is_told: NDArray[np.bool_] | slice = slice(None)
+    ) -> AccuracyModel:
         """What is believed of accuracies; earlier runs count as long as the present one is explained better with them.
 
         Args:
             members: That were trained, (N, number of choices).
             logs: See `log_accuracies`.
-            is_told: Whether they were trained to the end, (N,); the others teach nothing about noise and similarity.
+            is_told: Those that were trained to the end, by default all; others teach nothing of noise and similarity.
         """
         trained, told = Trained.of(members, logs), (members[is_told], logs[is_told])
         models = [

@@ -222,11 +222,11 @@ class TestState:
         rows, rng = every_member()[:43], np.random.default_rng(0)
         logs = np.log(made_up(0)(rows)) + np.where(np.arange(43) == 7, -0.6, 0.0) + 0.01 * rng.normal(size=43)
         logs[41:] = 1.0
-        at, after = (Knowledge(problem_of()).model_after(rows[:n], logs[:n], np.full(n, True)).h for n in (40, 43))
+        at, after = (Knowledge(problem_of()).model_after(rows[:n], logs[:n]).h for n in (40, 43))
         assert at.noise == after.noise
         assert (at.rates == after.rates).all()
         more = np.concatenate([logs, np.zeros(1)])
-        later = Knowledge(problem_of()).model_after(every_member()[:44], more, np.full(44, True)).h
+        later = Knowledge(problem_of()).model_after(every_member()[:44], more).h
         assert later.noise != after.noise
 
     @pytest.mark.parametrize("known", [0, 1, 30])
