@@ -6,9 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import fake_audit
 import fake_search
 import numpy as np
 import pytest
+import torch
 from rich.console import Console
 from scipy.stats import kendalltau
 from sklearn.linear_model import LinearRegression
@@ -18,8 +20,9 @@ from experiments.accel_nasbench.bed import Bed, cost_factors, reference_reward
 from experiments.accel_nasbench.rows import mnasnet_space
 from experiments.accel_nasbench.stage_times import fit_stage_times
 from experiments.bench import proxy
-from experiments.bench.proxy import scored
+from experiments.bench.proxy import scored, zero_cost_tables
 from experiments.bench.proxy.accel_nasbench_scores import drawn_candidates
+from experiments.bench.proxy.audited_scores import audited_candidates, image_probe
 from experiments.bench.proxy.benchmark import TABLES
 from experiments.bench.proxy.score_games import BUDGETS, Game, game_table, play_games, read_games
 from experiments.bench.proxy.score_players import PLAIN, ScoreModel, WithScores, earlier_run, members_of, score_players
@@ -31,6 +34,7 @@ from nas.samplers.descriptors import Descriptor
 from nas.samplers.problem import Problem
 from proxies.costs import CostModel
 from proxies.device import find_device
+from proxies.proxy_data import load_splits
 from proxies.workload import Workload
 from proxies.zero_cost import SCORES, Probe
 from search_spaces.architecture import parse
@@ -164,6 +168,50 @@ def blocks_of(row: dict[str, str]) -> str:
         text = row[f"block{int(stage) - 1}_{places[axis]}"]
         found += text if axis == "se_ratio" else str([str(value) for value in values].index(text))
     return found
+
+
+class TestAudit:
+    def test_architectures_without_a_target_training_wait(self) -> None:
+        whole = fake_audit.audit(fake_audit.config())
+        target = whole.config.target.key
+        some = {cell: record for cell, record in whole.trainings.items() if cell.training != target or cell.number < 7}
+        found = audited_candidates(replace(whole, trainings=some))
+        assert [each.name for each in found] == [each.architecture for each in whole.architectures[:7]]
+        for number, each in enumerate(found):
+            trained = [
+                record.accuracy for cell, record in some.items() if (cell.training, cell.number) == (target, number)
+            ]
+            assert each.accuracy == pytest.approx(sum(trained) / len(trained))
+
+    def test_a_probe_of_the_searchs_images(self) -> None:
+        search = fake_audit.config().search
+        one, other = (
+            image_probe(search, resolution=16, num_images=20, seed=seed, device=find_device("cpu")) for seed in (0, 1)
+        )
+        train = load_splits(search.data).train
+        assert one.images.shape == (20, 1, 16, 16)
+        assert not torch.equal(one.images, other.images)
+        assert one.num_classes == 10
+        # Digits are 8 pixels wide: twice the size, averaged back, is the image as it was, normalised.
+        pixels = torch.nn.functional.avg_pool2d(one.images, 2).flatten(1)
+        known = train.at_size(8).float().flatten(1)
+        likeness = torch.corrcoef(torch.cat([pixels, known]))[:20, 20:]
+        nearest = likeness.argmax(dim=1)
+        assert torch.equal(one.labels, train.labels[nearest])
+        assert (likeness.max(dim=1).values > 0.9).all()
+
+    def test_its_tables_are_printed(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        results = fake_audit.audit(fake_audit.config(num_architectures=6, top=3))
+        monkeypatch.setattr(zero_cost_tables, "read_audit", lambda _path: results)
+        proxy.main(tables="audit", audit=tmp_path, images=4, out=tmp_path / "out")
+        text = capsys.readouterr().out
+        assert "6 architectures of the audit, scored with 4 of its images" in text
+        assert all(name in text for name in (*SCORES, fake_audit.SHORT.key))
+        assert {each.setting for each in read_scored(tmp_path / "out" / "audit_scores.csv")} == {
+            "4 images of digits at 32 px, seed 0"
+        }
 
 
 class TestRanks:
@@ -309,4 +357,4 @@ class TestCommand:
         assert members_of(found).shape == (5, 28)
 
     def test_every_table_has_a_maker(self) -> None:
-        assert {"zero-cost", "zero-cost-search", "audit"} <= set(TABLES)
+        assert {"zero-cost", "zero-cost-search", "audit", "pruning"} <= set(TABLES)

@@ -10,7 +10,7 @@ from experiments.bench.options import Quick
 
 def main(
     tables: Annotated[
-        str, typer.Option(help="Comma-separated: zero-cost, zero-cost-search, audit.")
+        str, typer.Option(help="Comma-separated: zero-cost, zero-cost-search, audit, pruning.")
     ] = "zero-cost,zero-cost-search",
     out: Annotated[Path, typer.Option(help="Folder of what was found; the same again carries on.")] = Path(
         "runs/bench-proxy"
@@ -27,7 +27,7 @@ def main(
     images: Annotated[int, typer.Option(min=2, help="Images they are scored with.")] = 32,
     scores: Annotated[
         str, typer.Option(help="Comma-separated: those that help the sampler in zero-cost-search.")
-    ] = "snip,grad_norm,synflow,zen",
+    ] = "snip",
     seeds: Annotated[
         int | None, typer.Option(min=1, help="Searches of each player on each bed, 20 by default.")
     ] = None,
@@ -38,7 +38,8 @@ def main(
     """Rank architectures of known accuracy by scores of untrained networks, and let these scores help a search.
 
     zero-cost: Kendall's τ of each score. zero-cost-search: whole searches of the known-cost sampler with and without
-    scores. audit: an audit's table, and τ of the scores on its architectures and images.
+    scores. audit: an audit's table, and τ of the scores on its architectures and images. pruning: searches on
+    Fashion-MNIST with the known-cost pruner and without.
     """
     from nas.cli.errors import usage_errors
 
@@ -54,8 +55,8 @@ def main(
             resolution=resolution,
             images=images,
             scores=scores,
-            seeds=seeds or (2 if quick else 20),
-            trials=trials or (20 if quick else 100),
+            seeds=seeds or (2 if quick else None),
+            trials=trials or (20 if quick else None),
             device=device,
         )
     run_benchmark(plan)

@@ -12,6 +12,7 @@ from search_spaces.messages import did_you_mean
 
 _WIDTH = 170
 """Of tables where they go to a file."""
+_PRUNING_SEEDS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,10 +32,10 @@ class Plan:
     images: int
     scores: tuple[str, ...]
     """That play."""
-    seeds: int
-    """Searches of each player."""
-    trials: int
-    """Trainings of a search."""
+    seeds: int | None
+    """Searches of each kind; None: as many as the table has by default."""
+    trials: int | None
+    """Trainings of a search; likewise."""
     device: str
 
 
@@ -48,8 +49,8 @@ def make_plan(
     resolution: int,
     images: int,
     scores: str,
-    seeds: int,
-    trials: int,
+    seeds: int | None,
+    trials: int | None,
     device: str,
 ) -> Plan:
     """Check what was asked for.
@@ -114,9 +115,16 @@ def _audit(plan: Plan, console: Console) -> None:
     print_audit(plan, console)
 
 
+def _pruning(plan: Plan, console: Console) -> None:
+    from .pruning import run_pruning
+
+    console.print(run_pruning(plan.out / "pruning", seeds=plan.seeds or _PRUNING_SEEDS, trials=plan.trials))
+
+
 TABLES: Mapping[str, Callable[[Plan, Console], None]] = {
     "zero-cost": _zero_cost,
     "zero-cost-search": _zero_cost_search,
     "audit": _audit,
+    "pruning": _pruning,
 }
 """Makers by the names that ``--tables`` takes; what each needs is imported when it is made."""

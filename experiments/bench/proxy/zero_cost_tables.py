@@ -22,6 +22,8 @@ from .score_ranks import rank_table, score_ranks
 from .scored import Candidate, ScoreTable
 
 BEDS = ("network", "trees")
+SEEDS, TRIALS = 12, 100
+"""Searches of each player on each bed, and trainings of each."""
 _FEWEST = 5
 """Architectures, below which ranks say nothing."""
 
@@ -36,16 +38,16 @@ def print_zero_cost(plan: Plan, console: Console) -> None:
 def print_zero_cost_search(plan: Plan, console: Console) -> None:
     """Whether scores help the known-cost sampler."""
     table, benchmark = _scored_rows(plan), Benchmark(plan.data)
-    players = score_players(table, plan.scores)
+    players, seeds = score_players(table, plan.scores), plan.seeds or SEEDS
     games = play_games(
         [benchmark.bed(name) for name in BEDS],
         players,
         scored=len(table.accuracy),
-        seeds=plan.seeds,
-        trials=plan.trials,
+        seeds=seeds,
+        trials=plan.trials or TRIALS,
         path=plan.out / "zero_cost_search.csv",
     )
-    total = plan.seeds * len(BEDS) * len(players)
+    total = seeds * len(BEDS) * len(players)
     played = list(track(games, "searches", total=total, console=console, transient=True))
     for bed in BEDS:
         console.print(game_table(played, bed))
@@ -64,7 +66,7 @@ def print_audit(plan: Plan, console: Console) -> None:
     table = score_audit(
         results, plan.out / "audit_scores.csv", num_images=plan.images, seed=0, device=find_device(plan.device)
     )
-    title = f"{len(table.accuracy)} architectures of the audit, {plan.images} of its images"
+    title = f"{len(table.accuracy)} architectures of the audit, scored with {plan.images} of its images"
     console.print(rank_table(list(score_ranks(table)), title))
 
 
