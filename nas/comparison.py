@@ -33,6 +33,7 @@ class Side:
     path: Path
     num_judged: int
     """Candidates with a verdict."""
+    num_pruned: int
     num_infeasible: int
     num_planned: int
     device: str
@@ -104,6 +105,7 @@ def _side(run: Run, board: list[Entry]) -> Side:
     return Side(
         path=run.directory.path,
         num_judged=len(judged),
+        num_pruned=sum(record.state is State.PRUNED for record in judged),
         num_infeasible=sum(record.state is State.INFEASIBLE for record in judged),
         num_planned=run.config.trials,
         device=run.preparation.device,

@@ -14,6 +14,7 @@ from ..evaluation_tasks import Preparation
 from ..leaderboard import Entry
 from ..observer import Observer
 from ..quantities import duration, milliseconds
+from ..savings import savings
 from ..survey import Machine
 from ..trials import EarlierResults, State, TrialRecord
 from .live_display import LiveDisplay
@@ -35,6 +36,8 @@ class SearchDisplay(LiveDisplay, Observer):
         self._fractions: dict[int, float] = {}
         self._judged = 0
         self._best: float | None = None
+        self._told: dict[str, TrialRecord] = {}
+        """Verdicts of this start, by architecture; a promoted candidate has its last."""
         self._said = ""
         self._start = time.monotonic()
 
@@ -106,6 +109,8 @@ class SearchDisplay(LiveDisplay, Observer):
         self._progress.remove_task(self._candidates.pop(record.number))
         if reward is not None:
             self._best = max(reward, self._best or 0.0)
+        if record.is_judged and record.candidate is not None:
+            self._told[record.candidate.architecture] = record
         if record.state is not State.COMPLETE or not self._console.is_terminal:
             self._print(self._line(record, reward))
         self._refresh()
@@ -123,6 +128,9 @@ class SearchDisplay(LiveDisplay, Observer):
         self._console.print(leaderboard_table(entries))
         elapsed = duration(time.monotonic() - self._start)
         self._print(f"{_ENDINGS[ending]} after {elapsed}: {self._judged} candidates judged")
+        saved = savings(list(self._told.values()), self._config.fidelity.epochs)
+        if saved is not None:
+            self._print(saved.text)
         if ending != "interrupted":
             self._print(f"report: {self._config.out / 'report.html'}")
 

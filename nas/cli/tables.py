@@ -105,12 +105,12 @@ def comparison_table(comparison: Comparison) -> RenderableType:
     return Group(table, *map(Text, _conclusions(comparison)))
 
 
-_SIDE_ROWS = ("judged", "infeasible", "device", "best", "A", "S", "P", "reward", "> backbone")
+_SIDE_ROWS = ("judged", "pruned", "infeasible", "device", "best", "A", "S", "P", "reward", "> backbone")
 
 
 def _side_cells(side: Side) -> list[RenderableType]:
     judged = f"{side.num_judged} of {side.num_planned}"
-    cells: list[RenderableType] = [judged, str(side.num_infeasible), Text(side.device)]
+    cells: list[RenderableType] = [judged, str(side.num_pruned), str(side.num_infeasible), Text(side.device)]
     best = side.best
     if best is None:
         return [*cells, *["–"] * (len(_SIDE_ROWS) - len(cells))]

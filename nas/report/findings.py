@@ -13,6 +13,7 @@ from ..leaderboard import Entry
 from ..opinion import MIN_TRIALS, Opinion
 from ..reward import Reward
 from ..run import Run
+from ..savings import Savings, savings
 from ..trials import State, TrialRecord
 
 NUM_LEADERS = 5
@@ -76,6 +77,16 @@ class Findings:
         """Infeasible and failed trials, in their order."""
         kinds = (State.INFEASIBLE, State.FAILED)
         return [record for record in self.run.records if record.state in kinds]
+
+    @cached_property
+    def pruned(self) -> list[TrialRecord]:
+        """Candidates that were pruned and did not go on, in their order."""
+        return [record for record in self.judged if record.state is State.PRUNED]
+
+    @cached_property
+    def savings(self) -> Savings | None:
+        """What pruning saved; None where nothing was pruned."""
+        return savings(self.run.records, self.run.config.fidelity.epochs)
 
     @property
     def is_complete(self) -> bool:

@@ -114,7 +114,13 @@ def _trials(findings: Findings) -> str:
     infeasible = sum(record.state is State.INFEASIBLE for record in findings.judged)
     failed = sum(record.state is State.FAILED for record in records)
     parts = [f"{len(findings.judged)} of {findings.run.config.trials} judged"]
-    counted = ((infeasible, "infeasible"), (failed, f"failed attempt{'s' * (failed > 1)}"), (repeated, "repeated"))
+    pruned = len(findings.pruned)
+    counted = (
+        (pruned, "pruned"),
+        (infeasible, "infeasible"),
+        (failed, f"failed attempt{'s' * (failed > 1)}"),
+        (repeated, "repeated"),
+    )
     return ", ".join([*parts, *(f"{number} {word}" for number, word in counted if number)])
 
 

@@ -27,6 +27,7 @@ from .tables import (
     architectures_section,
     circumstances_section,
     leaderboard_section,
+    pruned_section,
     reading_section,
     unjudged_section,
 )
@@ -56,6 +57,7 @@ def render(run: Run) -> str:
             finalists_section(findings),
             *([family_section(family)] if family is not None else []),
             architectures_section(findings),
+            pruned_section(findings),
             unjudged_section(findings),
             machines_section(findings),
             circumstances_section(findings),

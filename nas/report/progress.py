@@ -15,7 +15,7 @@ def progress_figure(findings: Findings) -> Figure:
     rewards = [findings.first_reward(record) for record in findings.complete]
     low, high = (min(rewards), max(rewards)) if rewards else (0.0, 1.0)
     floor = low - 0.08 * ((high - low) or 0.1)
-    traces = [*_judged(findings, rewards), *_without_reward(findings.unjudged, floor)]
+    traces = [*_judged(findings, rewards), *_without_reward([*findings.pruned, *findings.unjudged], floor)]
     last = max((record.number for record in findings.run.records), default=0)
     ticks = {"dtick": 1} if last <= 10 else {"tickformat": "d"}
     layout = {
@@ -77,8 +77,12 @@ def _retrained(entries: list[Entry]) -> Trace:
 
 
 def _without_reward(records: list[TrialRecord], floor: float) -> list[Trace]:
-    """Infeasible and failed trials along the foot of the figure, with their reasons."""
-    kinds = ((State.INFEASIBLE, "infeasible", "x-thin"), (State.FAILED, "failed, tried again", "triangle-up-open"))
+    """Pruned, infeasible and failed trials along the foot of the figure, with their reasons."""
+    kinds = (
+        (State.PRUNED, "pruned", "line-ns"),
+        (State.INFEASIBLE, "infeasible", "x-thin"),
+        (State.FAILED, "failed, tried again", "triangle-up-open"),
+    )
     traces = []
     for state, name, symbol in kinds:
         found = [record for record in records if record.state is state]

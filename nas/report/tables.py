@@ -7,7 +7,7 @@ from search_spaces.stage_table import StageRow, stage_rows
 
 from ..comparison import flatten
 from ..leaderboard import Entry
-from ..quantities import count, milliseconds, percent, reward_text, step_time_text
+from ..quantities import count, duration, milliseconds, percent, reward_text, step_time_text
 from ..trials import TrialRecord
 from .findings import Findings
 from .markup import Markup, details, element, section, table, text_form
@@ -39,6 +39,23 @@ def architectures_section(findings: Findings) -> Markup:
     """The leaders and the backbone, stage by stage."""
     cards = [_card(entry, is_open=entry is findings.best) for entry in findings.leaders]
     return section("architectures", "The leaders, stage by stage", *cards, *_references(findings), *_front(findings))
+
+
+def pruned_section(findings: Findings) -> Markup:
+    """Candidates whose training was stopped early, and what that saved; nothing where there are none."""
+    saved = findings.savings
+    if saved is None:
+        return Markup("")
+    note = f"{saved.text}."
+    if saved.saved_s is not None and saved.whole_s:
+        note += f" That is about {duration(saved.saved_s)} of {duration(saved.whole_s)} in training steps."
+    epochs = findings.run.config.fidelity.epochs
+    rows = [_pruned_row(record, epochs) for record in findings.pruned]
+    content = [element("p", note, " The accuracy after fewer epochs compares with no other, so it is not ranked.")]
+    if rows:
+        shown = table(("trial", "epochs", "reason", "architecture"), rows, numeric=(0, 1))
+        content.append(shown if len(rows) <= NUM_FIRST else details(f"{len(rows)} pruned candidates", shown))
+    return section("pruned", "Pruned", *content)
 
 
 def unjudged_section(findings: Findings) -> Markup:
@@ -140,6 +157,11 @@ def _leaderboard_row(entry: Entry) -> tuple[str, ...]:
         reward_text(entry.reward, entry.reward_se),
         element("span", verdict, class_=f"answer {verdict}"),
     )
+
+
+def _pruned_row(record: TrialRecord, num_epochs: int) -> tuple[str, ...]:
+    number, _, reason, architecture = _unjudged_row(record)
+    return number, f"{record.partial.epochs if record.partial else 0} of {num_epochs}", reason, architecture
 
 
 def _unjudged_row(record: TrialRecord) -> tuple[str, ...]:
