@@ -27,7 +27,7 @@ def imported_by(statement: str) -> set[str]:
     return set(done.stderr.split())
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["search", "--help"], ["search", "--list"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["search", "--help"], ["audit", "--help"], ["search", "--list"]])
 def test_help_needs_typer_only(arguments: list[str]) -> None:
     statement = f"sys.argv = ['nas', *{arguments}]; from nas.cli import main; main()"
     # Typer itself reads a command's arguments with Pydantic.

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import fake_audit
 import pytest
 from fake_training import training_record
 
+from nas.audit.analysis import analyse
 from nas.full_training.record import Event
+from nas.report.audit_page import render_audit
 from nas.report.belief_section import belief_figures
 from nas.report.findings import Findings
 from nas.report.page import draw, render
@@ -148,6 +151,18 @@ def test_trainings_are_drawn(tmp_path: Path, width: int, scheme: int, epochs: in
         assert panel["drawn"] <= panel["width"] + 1, f"{name} is wider than its box"
     for ink in (page["ink"], page["muted"], *(panel["ink"] for panel in page["panels"].values())):
         assert contrast(ink, page["background"]) >= 4.5, ink
+
+
+@pytest.mark.parametrize("width", [1280, 375])
+def test_audits_are_drawn(tmp_path: Path, width: int) -> None:
+    analysis = analyse(fake_audit.audit(fake_audit.config()))
+    seen = look(render_audit(analysis), tmp_path, width=width, scheme=LIGHT)
+    assert seen.console == []
+    assert seen.page["scrolls"] <= width, "the page must not scroll sideways"
+    assert set(seen.page["panels"]) == {"tau-0", "agreement-0", "early-stops-0"}
+    for name, panel in seen.page["panels"].items():
+        assert panel["marks"] > 0, f"{name} is empty"
+        assert panel["drawn"] <= panel["width"] + 1, f"{name} is wider than its box"
 
 
 def test_the_probe_notices_a_broken_page(young_run: Run, tmp_path: Path) -> None:
