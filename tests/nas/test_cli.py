@@ -27,16 +27,19 @@ def imported_by(statement: str) -> set[str]:
     return set(done.stderr.split())
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["search", "--help"], ["audit", "--help"], ["search", "--list"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["search", "--help"], ["audit", "--help"], ["search", "--list"]]
+)
 def test_help_needs_typer_only(arguments: list[str]) -> None:
     statement = f"sys.argv = ['nas', *{arguments}]; from nas.cli import main; main()"
     # Typer itself reads a command's arguments with Pydantic.
-    heavy = set(HEAVY) - ({"pydantic"} if "search" in arguments else set())
+    heavy = set(HEAVY) - ({"pydantic"} if arguments[0] in ("search", "audit") else set())
     assert not imported_by(statement) & heavy
 
 
-def test_the_driver_of_a_search_needs_no_torch() -> None:
-    assert not imported_by("import nas.search, nas.cli.search_display, nas.report.page") & {"torch", "timm"}
+def test_the_driver_of_a_search_or_an_audit_needs_no_torch() -> None:
+    displays, pages = "nas.cli.search_display, nas.cli.audit_display", "nas.report.page, nas.report.audit_page"
+    assert not imported_by(f"import nas.search, nas.audit.run, {displays}, {pages}") & {"torch", "timm"}
 
 
 def test_every_recipe_is_sound_and_says_what_it_is() -> None:
