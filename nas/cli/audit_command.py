@@ -52,6 +52,7 @@ def audit(
     given = {name: value for name, value in locals().items() if name in _KEYS and value is not None}
     with usage_errors():
         config = _read(recipe, {_KEYS[name]: value for name, value in given.items()}, settings or [])
+        _require_no_search(config.out)
         if take_over_lock:
             from ..run_lock import take_over
 
@@ -61,7 +62,6 @@ def audit(
 
 def _read(recipe: str | None, overrides: dict[str, object], settings: list[str]) -> "AuditConfig":
     from ..audit.config import read_audit_config
-    from ..audit.directory import holds_audit
     from ..config_values import parse_override
     from ..recipes import AUDITS, find_recipe
     from ..run_directory import RunDirectory
@@ -73,12 +73,19 @@ def _read(recipe: str | None, overrides: dict[str, object], settings: list[str])
         return read_audit_config(find_recipe(recipe, AUDITS), overrides)
     out = overrides.get("out")
     if isinstance(out, Path) and RunDirectory(out).is_started:
-        if not holds_audit(RunDirectory(out)):
-            raise ValueError(f"{out} holds a search, no audit: take another --out")
+        _require_no_search(out)
         return read_audit_config(RunDirectory(out).config_file, overrides)
     if "search" not in overrides:
         raise ValueError("name an audit (nas audit --list), or with --search the recipe whose proxy is audited")
     return read_audit_config(None, overrides)
+
+
+def _require_no_search(out: Path) -> None:
+    from ..audit.directory import holds_audit
+    from ..run_directory import RunDirectory
+
+    if RunDirectory(out).is_started and not holds_audit(RunDirectory(out)):
+        raise ValueError(f"{out} holds a search, no audit: take another --out")
 
 
 def _run(config: "AuditConfig") -> None:

@@ -86,6 +86,7 @@ def search(
         config = _read(recipe, include or [], overrides, settings or [])
         if config.executor != "ray" and (ignored := given.keys() & _OF_RAY):
             raise ValueError(f"--{min(ignored).replace('_', '-')} needs --executor ray, got {config.executor}")
+        _require_no_audit(config.out)
         if take_over_lock:
             from ..run_lock import take_over
 
@@ -106,10 +107,19 @@ def _read(recipe: str | None, include: list[Path], overrides: dict[str, object],
         return read_config(find_recipe(recipe), overrides, include=include)
     out = overrides.get("out")
     if isinstance(out, Path) and RunDirectory(out).is_started:
+        _require_no_audit(out)
         return read_config(RunDirectory(out).config_file, overrides, include=include)
     if not {"space", "data.source"} & overrides.keys():
         raise ValueError("name a recipe (nas search --list), or give --space or --data")
     return make_config({}, overrides, include=include)
+
+
+def _require_no_audit(out: Path) -> None:
+    from ..audit.directory import holds_audit
+    from ..run_directory import RunDirectory
+
+    if holds_audit(RunDirectory(out)):
+        raise ValueError(f"{out} holds an audit, no search: take another --out")
 
 
 def _run(config: "SearchConfig") -> None:

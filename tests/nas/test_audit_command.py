@@ -185,14 +185,19 @@ def test_a_mistake_is_one_line(
     assert errors.count("\n") == 1
 
 
-def test_the_directory_of_a_search_is_not_taken(
-    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_audits_and_searches_do_not_take_each_others_directories(
+    recipe: Path, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "run"
-    fake_search.run(fake_search.config(out, trials=2, finalists=0))
-    assert nas(monkeypatch, "audit", "--out", out) == 2
-    assert "holds a search, no audit" in capsys.readouterr().err
+    run = tmp_path / "run"
+    fake_search.run(fake_search.config(run, trials=2, finalists=0))
+    for arguments in (["--out", run], [recipe, "--out", run]):
+        assert nas(monkeypatch, "audit", *arguments) == 2
+        assert "holds a search, no audit" in capsys.readouterr().err
     assert engine.trained == 0
+    assert nas(monkeypatch, "audit", recipe) == 0
+    for arguments in (["--out", tmp_path / "audit"], ["quickstart", "--out", tmp_path / "audit"]):
+        assert nas(monkeypatch, "search", *arguments) == 2
+        assert "holds an audit, no search" in capsys.readouterr().err
 
 
 def test_a_report_of_an_audit_that_has_not_begun_is_refused(
