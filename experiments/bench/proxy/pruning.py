@@ -1,0 +1,144 @@
+"""How much training the known-cost pruner saves, at what loss: whole searches on Fashion-MNIST, with and without it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console, Group
+
+from nas.config import SearchConfig, read_config
+from nas.observer import Observer
+from nas.opening import InterruptedSearchError
+from nas.recipes import find_recipe
+from nas.run import Run, read_run
+from nas.run_directory import RunDirectory
+from nas.search import run_search
+from nas.study import Ending
+
+from .pruning_cells import WITH, WITHOUT, Cell, Completed, read_rows, write_rows
+from .pruning_completion import train_to_the_end
+from .pruning_figures import cell_of, completed_of, pruned_of
+from .pruning_replay import replay_table, trainings_of
+from .pruning_report import cells_table, verdicts
+
+RECIPE = "fashion"
+CALIBRATION = "calibration"
+"""The search of one candidate whose step-time table prices all others, so that none has luck with its clock."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A whole benchmark."""
+
+    out: Path
+    seeds: int
+    trials: int
+    confidence: float
+    recipe: Path
+
+    def config(self, name: str, seed: int, *, pruners: Sequence[str] = (), table: Path | None) -> SearchConfig:
+        """Of one search."""
+        overrides = {
+            "seed": seed,
+            "trials": self.trials,
+            "pruners": list(pruners),
+            "pruning_confidence": self.confidence,
+            "out": str(self.out / name),
+            **({"step_time.tables": [str(table)]} if table else {}),
+        }
+        return read_config(self.recipe, overrides)
+
+    @property
+    def setting(self) -> str:
+        """What all cells have in common."""
+        config = self.config(CALIBRATION, 0, table=None)
+        fidelity = config.fidelity
+        return (
+            f"{self.trials} candidates, {fidelity.epochs} epochs of {fidelity.data_share:g} of the images of "
+            f"{config.data.source}, batches of {config.train.batch_size}, confidence {self.confidence:g}"
+        )
+
+    @property
+    def cells_file(self) -> Path:
+        return self.out / "pruning.csv"
+
+    @property
+    def completed_file(self) -> Path:
+        return self.out / "pruned_to_the_end.csv"
+
+
+def run_pruning(
+    out: Path, *, seeds: int, trials: int | None = None, confidence: float | None = None, recipe: str = RECIPE
+) -> Group:
+    """Search what is not searched yet, train to the end what was pruned, and lay out the tables.
+
+    Args:
+        out: Folder of the searches; the same again carries on.
+        seeds: Searches with the pruner, and as many without.
+        trials: Candidates of each; by default the recipe's.
+        confidence: Of the pruner; likewise.
+        recipe: Of the search.
+
+    Raises:
+        ValueError: If the recipe is none, or the folder holds searches of another setting.
+    """
+    base = read_config(find_recipe(recipe))
+    plan = Plan(
+        out=out.absolute(),
+        seeds=seeds,
+        trials=trials or base.trials,
+        confidence=confidence or base.pruning_confidence,
+        recipe=find_recipe(recipe),
+    )
+    cells = read_rows(plan.cells_file, Cell, setting=plan.setting)
+    completed = read_rows(plan.completed_file, Completed, setting=plan.setting)
+    plan.out.mkdir(parents=True, exist_ok=True)
+    console, table, plain = Console(stderr=True), _calibrated(plan), []
+    for seed in range(seeds):
+        for variant in (WITHOUT, WITH):
+            config = plan.config(f"{variant}-{seed}", seed, pruners=[WITH] if variant == WITH else [], table=table)
+            with console.status(f"{variant}, seed {seed}"):
+                if any(cell.key == (variant, seed) for cell in cells):
+                    run = read_run(config.out)
+                else:
+                    run = _searched(config)
+                    cells.append(cell_of(plan.setting, variant, run))
+                    write_rows(plan.cells_file, Cell, cells)
+                _complete(plan, config, run, completed)
+            if variant == WITHOUT:
+                plain.append(trainings_of(run))
+    lines = (f"· {line}" for line in verdicts(cells, completed))
+    return Group(cells_table(cells, completed), *lines, "", replay_table(plain))
+
+
+def _calibrated(plan: Plan) -> Path:
+    """The file of a step-time table of this machine."""
+    config = plan.config(CALIBRATION, 0, table=None).model_copy(update={"trials": 1, "finalists": 0})
+    table = RunDirectory(config.out).table_file(0)
+    if not table.exists():
+        _searched(config)
+    return table
+
+
+def _searched(config: SearchConfig) -> Run:
+    """A search that is begun, or goes on, and comes to its end.
+
+    Raises:
+        KeyboardInterrupt: If somebody asked it to stop.
+    """
+    try:
+        run, ending = run_search(config, observer=Observer())
+    except InterruptedSearchError:
+        raise KeyboardInterrupt from None
+    if ending is Ending.INTERRUPTED:
+        raise KeyboardInterrupt
+    return run
+
+
+def _complete(plan: Plan, config: SearchConfig, run: Run, completed: list[Completed]) -> None:
+    """Train to the end what was pruned and is not trained yet; the list grows, and so does its file."""
+    known, pruned = {each.key for each in completed}, pruned_of(run)
+    missing = [r for r in run.records if r.number in pruned and (config.seed, r.number) not in known]
+    for record, accuracy in train_to_the_end(config, run, missing):
+        completed.append(completed_of(plan.setting, run, record, accuracy))
+        write_rows(plan.completed_file, Completed, completed)
