@@ -17,6 +17,7 @@ import psutil
 import pytest
 import slow_search
 import workloads
+from pruned_trainings import require_the_very_training
 from small_cluster import small_cluster
 from waiting import is_gone, until
 from workloads import Asking, Held
@@ -316,6 +317,12 @@ def test_a_driver_that_is_killed_leaves_nobody_and_the_search_goes_on(cluster: A
     assert accuracies(killed) == accuracies(whole)
     assert len(accuracies(whole)) == 2
     assert [step for _, step in steps(recipe)].count(1) == 2, "no training began anew"
+
+
+def test_a_promoted_training_goes_on_elsewhere(cluster: Any, tmp_path: Path) -> None:
+    require_the_very_training(
+        tmp_path / "run", executor="ray", workers=1, cluster={"address": cluster.address, "cpus_per_trial": 2}
+    )
 
 
 @contextmanager
