@@ -9,6 +9,7 @@ from typing import Any
 from proxies.step_time_table import StepTimeTable
 from search_spaces.messages import first_line
 
+from .audit.directory import holds_audit
 from .config import SearchConfig, read_config
 from .evaluation_tasks import AccuracyRecord, Measurement, Preparation
 from .family.members import Family, read_family
@@ -71,6 +72,8 @@ def read_run(path: Path) -> Run:
     """
     directory = RunDirectory(path)
     directory.require_started()
+    if holds_audit(directory):
+        raise RunDirectoryError(f"{path} holds an audit, no search: nas report shows it")
     config = read_config(directory.config_file)
     study = load_study(directory)
     preparation = read_preparation(study)

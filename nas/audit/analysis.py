@@ -16,6 +16,9 @@ from .yardstick import Ceiling, Yardstick, ceiling_of, rank_common, yardstick_of
 
 Reach = Literal["aim", "ceiling", "neither"]
 
+_ALIKE = 1.1
+"""Times the cost of the cheapest at which a proxy counts as just as cheap: seconds are measured."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recommendation:
@@ -79,6 +82,8 @@ def analyse(results: AuditResults) -> Analysis:
 def recommend(standings: Sequence[Standing], ceiling: Ceiling | None, min_tau: float) -> Recommendation | None:
     """The cheapest proxy that reaches what is asked for or what noise allows, else the one that ranks best.
 
+    Of those that are about as cheap as the cheapest it is the one that ranks best.
+
     Args:
         standings: With their front.
         ceiling: What noise allows, where it is known.
@@ -91,8 +96,17 @@ def recommend(standings: Sequence[Standing], ceiling: Ceiling | None, min_tau: f
     if not front:
         return None
     for each in front:
-        if each.accuracy.tau >= min_tau:
-            return Recommendation(standing=each, reaches="aim")
-        if ceiling is not None and each.beside_ceiling is not None and each.beside_ceiling >= ceiling.accuracy.tau:
-            return Recommendation(standing=each, reaches="ceiling")
+        if reach(each, ceiling, min_tau) != "neither":
+            # On the front, the dearest of those that are as cheap ranks best.
+            best = [other for other in front if other.cost <= _ALIKE * each.cost][-1]
+            return Recommendation(standing=best, reaches=reach(best, ceiling, min_tau))
     return Recommendation(standing=front[-1], reaches="neither")
+
+
+def reach(standing: Standing, ceiling: Ceiling | None, min_tau: float) -> Reach:
+    """Whether a proxy ranks as well as is asked for, or as noise allows."""
+    if standing.accuracy.tau >= min_tau:
+        return "aim"
+    if ceiling is None or standing.beside_ceiling is None or standing.beside_ceiling < ceiling.accuracy.tau:
+        return "neither"
+    return "ceiling"

@@ -78,7 +78,8 @@ def with_front(standings: Sequence[Standing]) -> tuple[Standing, ...]:
 def _why_not(accuracy: Floats, both: NDArray[np.bool_]) -> str:
     if both.sum() < FEWEST:
         return f"{both.sum()} architectures are trained both so and at the target; a ranking takes {FEWEST}"
-    return f"all {'its' if np.ptp(accuracy) == 0 else 'the target’s'} accuracies are equal"
+    whose = "its" if np.ptp(accuracy) == 0 else "the target's"
+    return f"all {whose} accuracies are equal"
 
 
 def _beside_ceiling(accuracy: Floats, target: Yardstick) -> float | None:

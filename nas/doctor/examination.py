@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from ..audit.directory import holds_audit
 from ..full_training.directory import TrainingDirectory
 from ..run_directory import RunDirectory, RunDirectoryError
 from ..run_lock import Holder, is_held_here, locked, read_holder
@@ -62,7 +63,7 @@ def examine(path: Path) -> list[Finding]:
     """Look at a directory and change nothing.
 
     Raises:
-        RunDirectoryError: If there is no such directory.
+        RunDirectoryError: If there is no such directory, or an audit.
     """
     _require_directory(path)
     holder = read_holder(path)
@@ -76,7 +77,7 @@ def treat(path: Path) -> Treatment:
     """Repair what can be repaired, one thing after the other, and look again after each.
 
     Raises:
-        RunDirectoryError: If there is no such directory, or a run is under way.
+        RunDirectoryError: If there is no such directory, or an audit, or a run is under way.
         OSError: If something cannot be copied or written; what was mended before stays so.
     """
     _require_directory(path)
@@ -138,6 +139,15 @@ def _of_the_place(path: Path, holder: Holder | None, is_driven: bool) -> Iterato
 def _require_directory(path: Path) -> None:
     if not path.is_dir():
         raise RunDirectoryError(f"no such run directory: {path}")
+    if _is_audit(path):
+        raise RunDirectoryError(f"{path} holds an audit, which is not examined: nas audit --out {path} goes on with it")
+
+
+def _is_audit(path: Path) -> bool:
+    try:
+        return holds_audit(RunDirectory(path))
+    except ValueError:
+        return False  # what is wrong with its configuration is told by the checks
 
 
 def _keep(path: Path, files: tuple[Path, ...], backup: Path | None) -> Path | None:

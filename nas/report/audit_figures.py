@@ -39,7 +39,7 @@ def tau_figure(analysis: Analysis) -> Figure:
     ]
     layout = {
         "xaxis": _cost_axis(),
-        "yaxis": axis("Kendall’s τ", zeroline=False),
+        "yaxis": axis("Kendall's τ", zeroline=False),
         "legend": legend_below(),
         "shapes": [_line(analysis.results.config.min_tau, "@muted", "dot")],
     }
@@ -93,7 +93,7 @@ def early_stops_figure(analysis: Analysis) -> Figure:
     traces = [_learning(analysis, training, training == target) for training in dict.fromkeys((target, *ends))]
     layout = {
         "xaxis": _cost_axis("cost up to there"),
-        "yaxis": axis("Kendall’s τ", zeroline=False),
+        "yaxis": axis("Kendall's τ", zeroline=False),
         "showlegend": False,
     }
     return Figure(
@@ -109,7 +109,7 @@ def early_stops_figure(analysis: Analysis) -> Figure:
 
 
 def _cost_axis(title: str = "cost") -> dict[str, Any]:
-    return axis(f"{title}, beside the target’s", type="log", zeroline=False, dtick="D2", tickformat="~g")
+    return axis(f"{title}, beside the target's", type="log", zeroline=False, dtick="D2", tickformat="~g")
 
 
 def _proxies(standings: Sequence[Standing], name: str, colour: str) -> Trace:
@@ -241,6 +241,7 @@ def _learning(analysis: Analysis, training: ProxyTraining, is_target: bool) -> T
         "name": training.key,
         "x": [cost for cost, _, _ in points],
         "y": [tau.tau for _, tau, _ in points],
+        "opacity": 1.0 if is_target else 0.6,
         "line": {"color": colour, "width": 2 if is_target else 1},
         "marker": {"color": colour, "symbol": symbols, "size": [9 if s == "circle-open" else 4 for s in symbols]},
         "text": [

@@ -110,9 +110,9 @@ def _figures(analysis: Analysis, each: Standing) -> list[tuple[str, str, str]]:
     ceiling, best = analysis.ceiling, each.by_reward
     low, high = f"{each.accuracy.low:.2f}", f"{each.accuracy.high:.2f}"
     figures = [
-        ("Kendall’s τ", f"{each.accuracy.tau:.2f}", f"{low} to {high}, 90 %"),
+        ("Kendall's τ", f"{each.accuracy.tau:.2f}", f"{low} to {high}, 90 %"),
         ("τ of the reward", f"{each.reward.tau:.2f}", f"{each.reward.low:.2f} to {each.reward.high:.2f}"),
-        ("Cost", f"{each.cost:.3g}", f"of the target’s seconds; {each.images:.3g} of its images"),
+        ("Cost", f"{each.cost:.3g}", f"of the target's seconds; {each.images:.3g} of its images"),
     ]
     if best is not None:
         figures.append(("Best found", found_text(best), f"by chance so many: {percent(best.chance)}"))

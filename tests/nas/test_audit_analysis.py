@@ -241,6 +241,13 @@ def test_which_proxy_is_recommended(ceiling: float | None, min_tau: float, expec
         assert (found.standing.training.epochs, found.reaches) == expected
 
 
+def test_of_proxies_that_are_about_as_cheap_the_better_one_is_recommended() -> None:
+    standings = with_front([made_up(1, 0.76, 0.10), made_up(2, 0.79, 0.109), made_up(3, 0.9, 0.111)])
+    found = recommend(standings, None, 0.75)
+    assert found is not None
+    assert found.standing.training.epochs == 2
+
+
 @pytest.mark.parametrize(
     ("ceiling", "min_tau", "words"),
     [(0.6, 0.9, "out of reach"), (0.95, 0.9, "noise does not forbid it"), (None, 0.9, "not known yet")],

@@ -198,6 +198,11 @@ def test_audits_and_searches_do_not_take_each_others_directories(
     for arguments in (["--out", tmp_path / "audit"], ["quickstart", "--out", tmp_path / "audit"]):
         assert nas(monkeypatch, "search", *arguments) == 2
         assert "holds an audit, no search" in capsys.readouterr().err
+    for command, *flags in (["show"], ["rerank"], ["doctor"], ["doctor", "--repair"]):
+        before = (tmp_path / "audit" / "config.yaml").read_text()
+        assert nas(monkeypatch, command, tmp_path / "audit", *flags) == 2
+        assert "holds an audit" in capsys.readouterr().err
+        assert (tmp_path / "audit" / "config.yaml").read_text() == before
 
 
 def test_a_report_of_an_audit_that_has_not_begun_is_refused(
