@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from experiments.bench.proxy.pruning import run_pruning
+from experiments.bench.proxy.pruning import plan_pruning, run_pruning
 from experiments.bench.proxy.pruning_cells import WITH, WITHOUT, Cell, Completed, read_rows, write_rows
 from experiments.bench.proxy.pruning_replay import Training, coverage, coverage_table, replay, replay_table
 from experiments.bench.proxy.pruning_report import cells_table, interval, verdicts
@@ -174,15 +174,18 @@ finalist_seeds: 1
 def test_real_searches_are_pruned_completed_and_carried_on(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(RECIPE)
+    plan = plan_pruning(tmp_path / "out", seeds=1, confidence=0.55, recipe=str(recipe))
     console = Console(width=200)
     with console.capture() as first:
-        console.print(run_pruning(tmp_path / "out", seeds=1, confidence=0.55, recipe=str(recipe)))
+        console.print(run_pruning(plan))
     rows = (tmp_path / "out" / "pruning.csv").read_text()
     pruned = (tmp_path / "out" / "pruned_to_the_end.csv").read_text()
     assert pruned.count("\n") > 3, "something was pruned"
     assert pruned.count("True") == pruned.count("\n") - 1, "what is trained to the end begins as it had begun"
     assert "over 1 seed" in first.get()
     with console.capture() as again:
-        console.print(run_pruning(tmp_path / "out", seeds=1, confidence=0.55, recipe=str(recipe)))
+        console.print(run_pruning(plan))
     assert again.get() == first.get()
     assert (tmp_path / "out" / "pruning.csv").read_text() == rows
+    with pytest.raises(ValueError, match=r"take another --out$"):
+        plan_pruning(tmp_path / "out", seeds=1, confidence=0.6, recipe=str(recipe))

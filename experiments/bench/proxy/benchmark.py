@@ -64,8 +64,8 @@ def make_plan(
     for name in names:
         if name not in TABLES:
             raise ValueError(f"no table {name!r}; {did_you_mean(name, list(TABLES))}")
-    if "audit" in names and audit is None:
-        raise ValueError("the audit table needs an audit's directory: --audit DIR")
+    if audit is None and (needy := [name for name in names if name in ("audit", "pruning-bounds")]):
+        raise ValueError(f"the {needy[0]} table needs an audit's directory: --audit DIR")
     if set(names) & {"zero-cost", "zero-cost-search"}:
         from experiments.accel_nasbench.rows import find_data
 
@@ -116,9 +116,23 @@ def _audit(plan: Plan, console: Console) -> None:
 
 
 def _pruning(plan: Plan, console: Console) -> None:
-    from .pruning import run_pruning
+    from nas.cli.errors import usage_errors
 
-    console.print(run_pruning(plan.out / "pruning", seeds=plan.seeds or _PRUNING_SEEDS, trials=plan.trials))
+    from .pruning import plan_pruning, run_pruning
+
+    with usage_errors():
+        searches = plan_pruning(plan.out / "pruning", seeds=plan.seeds or _PRUNING_SEEDS, trials=plan.trials)
+    console.print(run_pruning(searches))
+
+
+def _pruning_bounds(plan: Plan, console: Console) -> None:
+    from nas.audit.run import read_audit
+
+    from .pruning_replay import audited_trainings, coverage_table, replay_table
+
+    assert plan.audit is not None  # make_plan's rule
+    trainings = audited_trainings(read_audit(plan.audit))
+    console.print(coverage_table(trainings), replay_table(trainings), sep="\n\n")
 
 
 TABLES: Mapping[str, Callable[[Plan, Console], None]] = {
@@ -126,5 +140,6 @@ TABLES: Mapping[str, Callable[[Plan, Console], None]] = {
     "zero-cost-search": _zero_cost_search,
     "audit": _audit,
     "pruning": _pruning,
+    "pruning-bounds": _pruning_bounds,
 }
 """Makers by the names that ``--tables`` takes; what each needs is imported when it is made."""

@@ -27,7 +27,7 @@ CALIBRATION = "calibration"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class PruningPlan:
     """A whole benchmark."""
 
     out: Path
@@ -55,7 +55,8 @@ class Plan:
         fidelity = config.fidelity
         return (
             f"{self.trials} candidates, {fidelity.epochs} epochs of {fidelity.data_share:g} of the images of "
-            f"{config.data.source}, batches of {config.train.batch_size}, confidence {self.confidence:g}"
+            f"{config.data.source}, batches of {config.train.batch_size}, step size {config.train.lr:g}, "
+            f"confidence {self.confidence:g}"
         )
 
     @property
@@ -66,11 +67,19 @@ class Plan:
     def completed_file(self) -> Path:
         return self.out / "pruned_to_the_end.csv"
 
+    def cells(self) -> list[Cell]:
+        """Finished before."""
+        return read_rows(self.cells_file, Cell, setting=self.setting)
 
-def run_pruning(
+    def completed(self) -> list[Completed]:
+        """Trained to the end before."""
+        return read_rows(self.completed_file, Completed, setting=self.setting)
+
+
+def plan_pruning(
     out: Path, *, seeds: int, trials: int | None = None, confidence: float | None = None, recipe: str = RECIPE
-) -> Group:
-    """Search what is not searched yet, train to the end what was pruned, and lay out the tables.
+) -> PruningPlan:
+    """Check what was asked for, and fill in what was not.
 
     Args:
         out: Folder of the searches; the same again carries on.
@@ -83,18 +92,24 @@ def run_pruning(
         ValueError: If the recipe is none, or the folder holds searches of another setting.
     """
     base = read_config(find_recipe(recipe))
-    plan = Plan(
+    plan = PruningPlan(
         out=out.absolute(),
         seeds=seeds,
         trials=trials or base.trials,
         confidence=confidence or base.pruning_confidence,
         recipe=find_recipe(recipe),
     )
-    cells = read_rows(plan.cells_file, Cell, setting=plan.setting)
-    completed = read_rows(plan.completed_file, Completed, setting=plan.setting)
+    plan.cells()
+    plan.completed()
+    return plan
+
+
+def run_pruning(plan: PruningPlan) -> Group:
+    """Search what is not searched yet, train to the end what was pruned, and lay out the tables."""
+    cells, completed = plan.cells(), plan.completed()
     plan.out.mkdir(parents=True, exist_ok=True)
     console, table, plain = Console(stderr=True), _calibrated(plan), []
-    for seed in range(seeds):
+    for seed in range(plan.seeds):
         for variant in (WITHOUT, WITH):
             config = plan.config(f"{variant}-{seed}", seed, pruners=[WITH] if variant == WITH else [], table=table)
             with console.status(f"{variant}, seed {seed}"):
@@ -111,7 +126,7 @@ def run_pruning(
     return Group(cells_table(cells, completed), *lines, "", replay_table(plain))
 
 
-def _calibrated(plan: Plan) -> Path:
+def _calibrated(plan: PruningPlan) -> Path:
     """The file of a step-time table of this machine."""
     config = plan.config(CALIBRATION, 0, table=None).model_copy(update={"trials": 1, "finalists": 0})
     table = RunDirectory(config.out).table_file(0)
@@ -135,7 +150,7 @@ def _searched(config: SearchConfig) -> Run:
     return run
 
 
-def _complete(plan: Plan, config: SearchConfig, run: Run, completed: list[Completed]) -> None:
+def _complete(plan: PruningPlan, config: SearchConfig, run: Run, completed: list[Completed]) -> None:
     """Train to the end what was pruned and is not trained yet; the list grows, and so does its file."""
     known, pruned = {each.key for each in completed}, pruned_of(run)
     missing = [r for r in run.records if r.number in pruned and (config.seed, r.number) not in known]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
+from nas.audit.results import AuditResults
 from nas.pruners.interface import Subject, Trained
 from nas.pruners.known_cost import KnownCostPruner
 from nas.pruners.learning_curve import LearningCurves
@@ -62,6 +63,22 @@ def trainings_of(run: Run) -> list[Training]:
         for record in run.records
         if record.is_judged and (outcome := record.outcome) is not None
     ]
+
+
+def audited_trainings(results: AuditResults) -> list[list[Training]]:
+    """What an audit has trained, one list for each of its trainings and replicates, in the order of the sample."""
+    found: dict[tuple[str, int], list[Training]] = {}
+    for cell, accuracy in sorted(results.trainings.items(), key=lambda item: item[0].number):
+        audited = results.architectures[cell.number]
+        found.setdefault((cell.training, cell.replicate), []).append(
+            Training(
+                number=cell.number,
+                reward_factor=audited.reward_factor,
+                curve=accuracy.curve,
+                cost=audited.costs.step_time_s or 1.0,
+            )
+        )
+    return list(found.values())
 
 
 def replay(trainings: Sequence[Training], confidence: float) -> Replay:
