@@ -6,6 +6,7 @@ from typing import Any
 
 import fake_search
 import pytest
+import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
@@ -13,6 +14,7 @@ from nas.config import SearchConfig
 from nas.evaluation import Evaluator, threads_of_worker, worker_device
 from nas.evaluation_tasks import (
     AccuracyRecord,
+    EpochReport,
     Evaluation,
     Inspect,
     Inspection,
@@ -25,7 +27,8 @@ from nas.executors.interface import RefusedError
 from nas.observer import Observer
 from nas.search import run_search
 from nas.study import Ending
-from proxies import short_training
+from proxies import short_training, training_step
+from proxies.training.config import Fidelity
 from search_spaces.architecture import parse
 
 STEP = {"batch_size": 4, "num_pairs": 3, "visits": 1, "budget_s": 0.0, "calibration_s": 0.0}
@@ -96,6 +99,54 @@ def test_the_size_of_a_task_reaches_its_training(tmp_path: Path, monkeypatch: py
         evaluation = evaluator(work, lambda fraction, doing, found=None: None)
         assert isinstance(evaluation, Evaluation)
         assert seen == {(expected, expected)}
+
+
+def test_a_task_may_train_otherwise_than_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its epochs, share of the images, batch and width; the next task is the search's own again."""
+    widths: list[int] = []
+    real = short_training.build
+
+    def watched(architecture: Any, **settings: Any) -> Any:
+        widths.append(architecture.stages[-1].out_channels)
+        return real(architecture, **settings)
+
+    monkeypatch.setattr(short_training, "build", watched)
+    space = {
+        **fake_search.SPACE,
+        "stem_channels": 16,
+        "stages": [{"out_channels": 32, "stride": 2, "num_repeats": [1, 2]}],
+    }
+    settings = config(tmp_path, space=space, fidelity={"epochs": 1, "data_share": 0.2}, train={"batch_size": 64})
+    evaluator, text = Evaluator(settings, 0), str(settings.search_space().backbone)
+    preparation = replace(fake_search.PREPARATION, mode="float32-contiguous")
+    own = Retrain(architecture=text, seed=1, preparation=preparation)
+    other = replace(
+        own,
+        fidelity=Fidelity(epochs=3, data_share=0.1, width=0.5),
+        train=settings.train.model_copy(update={"batch_size": 16}),
+    )
+    steps: list[int] = []
+    real_step = training_step.TrainingStep.__call__
+
+    def counted(self: Any, images: torch.Tensor, *rest: Any, **named: Any) -> Any:
+        steps.append(len(images))
+        return real_step(self, images, *rest, **named)
+
+    monkeypatch.setattr(training_step.TrainingStep, "__call__", counted)
+    found: list[EpochReport] = []
+
+    def report(fraction: float, doing: str, told: object = None) -> None:
+        if isinstance(told, EpochReport):
+            found.append(told)
+
+    results = [evaluator(work, report) for work in (own, other, own)]
+    assert widths == [32, 16, 32]
+    assert [len(result.curve) for result in results] == [1, 3, 1]  # type: ignore[attr-defined]
+    assert results[0].losses == results[2].losses  # type: ignore[attr-defined]
+    sizes = set(steps)
+    assert {16, 64} <= sizes
+    assert [(each.epoch, each.num_epochs) for each in found] == [(1, 1), (1, 3), (2, 3), (3, 3), (1, 1)]
+    assert found[-1].num_correct == results[2].num_correct  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("memory_limit_gib", [pytest.param(2.0, marks=pytest.mark.slow), 0.0])
