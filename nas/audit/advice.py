@@ -39,10 +39,10 @@ def cost_text(cost: float) -> str:
     """A part of the target's cost, and how many times cheaper that is.
 
     >>> cost_text(0.0625)
-    '0.063 (1/16)'
+    '0.0625 (1/16)'
     """
     inverse = 1 / cost
-    return f"{cost:.2g} (1/{inverse:.0f})" if inverse >= 9.5 else f"{cost:.2g} (1/{inverse:.2g})"
+    return f"{cost:.3g} (1/{inverse:.0f})" if inverse >= 9.5 else f"{cost:.3g} (1/{inverse:.2g})"
 
 
 def found_text(selection: Selection | None) -> str:
