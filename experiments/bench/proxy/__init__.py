@@ -10,7 +10,7 @@ from experiments.bench.options import Quick
 
 def main(
     tables: Annotated[
-        str, typer.Option(help="Comma-separated: zero-cost, zero-cost-search, audit, pruning.")
+        str, typer.Option(help="Comma-separated: zero-cost, zero-cost-search, audit, pruning, pruning-bounds.")
     ] = "zero-cost,zero-cost-search",
     out: Annotated[Path, typer.Option(help="Folder of what was found; the same again carries on.")] = Path(
         "runs/bench-proxy"
@@ -27,7 +27,7 @@ def main(
     images: Annotated[int, typer.Option(min=2, help="Images they are scored with.")] = 32,
     scores: Annotated[
         str, typer.Option(help="Comma-separated: those that help the sampler in zero-cost-search.")
-    ] = "snip",
+    ] = "snip,params",
     seeds: Annotated[
         int | None, typer.Option(min=1, help="Searches of each player on each bed, 20 by default.")
     ] = None,
@@ -39,7 +39,8 @@ def main(
 
     zero-cost: Kendall's τ of each score. zero-cost-search: whole searches of the known-cost sampler with and without
     scores. audit: an audit's table, and τ of the scores on its architectures and images. pruning: searches on
-    Fashion-MNIST with the known-cost pruner and without.
+    Fashion-MNIST with the known-cost pruner and without. pruning-bounds: how often final accuracies of an audit exceed
+    what was forecast of them at most, and what the pruner would have saved among them.
     """
     from nas.cli.errors import usage_errors
 

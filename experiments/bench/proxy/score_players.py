@@ -18,7 +18,7 @@ from nas.samplers.problem import EarlierRun, Problem
 from proxies.costs import Encoded, MemberCosts
 from search_spaces.space import SearchSpace
 
-from .score_ranks import normal_scores
+from .score_ranks import BASELINES, normal_scores
 from .scored import ScoreTable
 
 Array = NDArray[np.float64]
@@ -70,7 +70,10 @@ class WithScores(Descriptor):
 
 
 def score_players(table: ScoreTable, names: Sequence[str]) -> Mapping[str, Callable[[Problem], Player]]:
-    """The sampler as it is, with each score's feature, with all of them, and with each score as an earlier run."""
+    """The sampler as it is, with each score's feature, with all of them, and with each score as an earlier run.
+
+    Parameters and multiply-adds are features already; as an earlier run they are what a score has to beat.
+    """
 
     members = members_of(table)
 
@@ -89,10 +92,11 @@ def score_players(table: ScoreTable, names: Sequence[str]) -> Mapping[str, Calla
     def with_prior(score: str) -> Callable[[Problem], Player]:
         return lambda problem: _player(Knowledge(replace(problem, earlier=(earlier_run(table, score),))))
 
+    further = [name for name in names if name not in BASELINES]
     return {
         PLAIN: lambda problem: _player(Knowledge(problem)),
-        **{f"{FEATURE} {name}": with_features(name) for name in names},
-        **({f"{FEATURE} {'+'.join(names)}": with_features(*names)} if len(names) > 1 else {}),
+        **{f"{FEATURE} {name}": with_features(name) for name in further},
+        **({f"{FEATURE} {'+'.join(further)}": with_features(*further)} if len(further) > 1 else {}),
         **{f"{PRIOR} {name}": with_prior(name) for name in names},
     }
 

@@ -21,7 +21,7 @@ from .score_players import score_players
 from .score_ranks import rank_table, score_ranks
 from .scored import Candidate, ScoreTable
 
-BEDS = ("network", "trees")
+BEDS = ("network", "trees", "rows")
 SEEDS, TRIALS = 12, 100
 """Searches of each player on each bed, and trainings of each."""
 _FEWEST = 5
