@@ -171,6 +171,7 @@ finalist_seeds: 1
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_real_searches_are_pruned_completed_and_carried_on(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(RECIPE)
