@@ -11,7 +11,7 @@ from proxies.training.config import SETTINGS, Fidelity, TrainConfig
 from search_spaces.architecture import Architecture
 from search_spaces.strict_yaml import dump_yaml, read_yaml
 
-from ..config import SearchConfig, make_config
+from ..config import SearchConfig, make_config, read_config
 from ..config_values import validated
 from ..recipes import find_recipe
 
@@ -75,10 +75,7 @@ class AuditConfig(BaseModel):
     @field_validator("search", mode="before")
     @classmethod
     def _recipe(cls, value: object) -> object:
-        if isinstance(value, str | Path):
-            path = find_recipe(str(value))
-            return make_config(read_yaml(path), {}, source=str(path), folder=path.parent)
-        return value
+        return read_config(find_recipe(str(value))) if isinstance(value, str | Path) else value
 
     @field_validator("proxies")
     @classmethod
@@ -149,8 +146,12 @@ def read_audit_config(path: Path | None, overrides: Mapping[str, object]) -> Aud
         ValueError: In one line that names file, key, rule and value.
     """
     values = read_yaml(path) if path else {}
-    recipe = overrides.get("search", values.get("search"))
-    if isinstance(recipe, str):
-        values["search"] = make_config(read_yaml(find_recipe(recipe)), {}).model_dump(mode="json")
-        overrides = {key: value for key, value in overrides.items() if key != "search"}
-    return validated(AuditConfig, values, overrides, source=str(path or "flags"), complete=lambda merged: merged)
+    search, others = overrides.get("search", values.get("search")), dict(overrides)
+    if isinstance(search, str):
+        values["search"] = read_config(find_recipe(search)).model_dump(mode="json")
+        others.pop("search", None)
+    elif path is not None and isinstance(search, Mapping):
+        # Files that it names lie beside the audit's own.
+        found = make_config(search, {}, source=f"{path}: search", folder=path.parent)
+        values["search"] = found.model_dump(mode="json")
+    return validated(AuditConfig, values, others, source=str(path or "flags"), complete=lambda merged: merged)

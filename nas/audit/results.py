@@ -61,7 +61,8 @@ def planned_cells(config: AuditConfig, num_architectures: int) -> list[Cell]:
     def cells(training: ProxyTraining, replicate: int) -> list[Cell]:
         return [Cell(number=n, training=training.key, replicate=replicate) for n in range(num_architectures)]
 
-    proxies = sorted(config.audited, key=rough_cost)
+    size = config.search.search_space().resolution
+    proxies = sorted(config.audited, key=lambda proxy: rough_cost(proxy, size))
     rounds = [cells(config.target, 0)]
     rounds += [cells(proxy, 0) for proxy in proxies]
     rounds += [cells(config.target, replicate) for replicate in range(1, config.target_seeds)]
@@ -69,7 +70,12 @@ def planned_cells(config: AuditConfig, num_architectures: int) -> list[Cell]:
     return [cell for round in rounds for cell in round]
 
 
-def rough_cost(training: ProxyTraining) -> float:
-    """What a training costs beside others, before any has been measured: images seen, by their pixels and width."""
-    pixels = (training.resolution or 1) ** 2
+def rough_cost(training: ProxyTraining, resolution: int) -> float:
+    """What a training costs beside others, before any has been measured: images seen, by their pixels and width.
+
+    Args:
+        training: Of the audit.
+        resolution: Pixels per side of a training that names none, the space's.
+    """
+    pixels = (training.resolution or resolution) ** 2
     return training.epochs * training.data_share * pixels * training.width

@@ -133,7 +133,8 @@ def _train(config: AuditConfig, opening: Opening, observer: AuditObserver) -> No
     architectures = _sample(config, opening.study, costs)
     planned = planned_cells(config, len(architectures))
     trainings = {training.key: training for training in (config.target, *config.audited)}
-    weights = {cell: rough_cost(trainings[cell.training]) for cell in planned}
+    size = config.search.search_space().resolution
+    weights = {cell: rough_cost(trainings[cell.training], size) for cell in planned}
 
     def tell(loop: AuditLoop, cell: Cell, doing: str) -> None:
         missing = sum(weights[plan] * (1 - fraction) for plan, fraction in loop.fractions)

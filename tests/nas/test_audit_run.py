@@ -23,6 +23,7 @@ from nas.run_directory import RunDirectoryError
 from proxies.infeasible import InfeasibleError
 from proxies.training.config import Fidelity
 from search_spaces.architecture import parse
+from search_spaces.strict_yaml import dump_yaml
 
 TARGET = {"epochs": 8}
 PROXIES = [{"epochs": 2}, {"epochs": 2, "lr": 0.01, "batch_size": 16}, {"epochs": 1, "data_share": 0.5}]
@@ -80,6 +81,14 @@ def test_the_target_comes_first_and_then_the_cheapest(tmp_path: Path) -> None:
     audit(config(tmp_path / "audit"), executor)
     epochs = [(work.fidelity.epochs, work.fidelity.data_share) for work in executor.trained if work.fidelity]
     assert epochs == [(8, 1.0)] * 6 + [(1, 0.5)] * 6 + [(2, 1.0)] * 12 + [(8, 1.0)] * 6
+
+
+def test_a_size_of_its_own_does_not_make_a_proxy_dear(tmp_path: Path) -> None:
+    """A training names its size only where it is not the space's, 32 here."""
+    proxies = [{"epochs": 1}, {"epochs": 1, "resolution": 16}, {"epochs": 1, "resolution": 64}]
+    settings = config(tmp_path, proxies=proxies, target_seeds=2)
+    order = list(dict.fromkeys(cell.training for cell in planned_cells(settings, 6)))
+    assert order == ["e8", "e1-r16", "e1", "e1-r64"]
 
 
 def test_an_interrupted_audit_goes_on_where_it_stopped(tmp_path: Path) -> None:
@@ -245,6 +254,17 @@ class TestConfig:
         settings = config(tmp_path / "audit")
         (tmp_path / "audit.yaml").write_text(settings.to_yaml())
         assert read_audit_config(tmp_path / "audit.yaml", {}) == settings
+
+    def test_files_of_its_search_lie_beside_it(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "space.yaml").write_text(dump_yaml(fake_search.SPACE))
+        (tmp_path / "fragment.yaml").write_text("train: {lr: 0.25}\n")
+        (tmp_path / "recipe.yaml").write_text("include: [fragment.yaml]\nspace: space.yaml\n")
+        (tmp_path / "audit.yaml").write_text("search: {space: space.yaml, train: {lr: 0.125}}\ntarget: {epochs: 3}\n")
+        monkeypatch.chdir("/")
+        within = read_audit_config(tmp_path / "audit.yaml", {})
+        named = read_audit_config(None, {"search": str(tmp_path / "recipe.yaml")})
+        assert within.search.space == named.search.space
+        assert (within.search.train.lr, named.search.train.lr) == (0.125, 0.25)
 
     def test_a_recipe_is_named_and_changed(self, tmp_path: Path) -> None:
         settings = read_audit_config(None, {"search": "quickstart", "search.train.lr": 0.5, "target.epochs": 3})
