@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,22 +21,14 @@ from search_spaces.space import SearchSpace
 from .appraisal import Appraisal
 from .config import SearchConfig
 from .dispatch import Task
-from .driver_storage import ask
 from .evaluation_tasks import Calibrate, EpochReport, Evaluation, Judge, Preparation
 from .executors.interface import Died, Done, Event, Infeasible, Interrupted, Progress, Refused, RefusedError, Started
 from .observer import Observer
+from .proposals import Proposals, is_promoted
 from .pruners.interface import Pruner
 from .pruners.together import Together
 from .pruning import Pruning, may_go_on
-from .recovery import (
-    INTERRUPTED,
-    NODE_LOST,
-    deaths,
-    duplicates_at_the_end,
-    ended_too_often,
-    enqueue_owed,
-    next_proposal,
-)
+from .recovery import INTERRUPTED, NODE_LOST, deaths, ended_too_often
 from .samplers import make_sampler
 from .samplers.problem import EarlierRun, Problem
 from .search_problem import require_reachable_step_time, search_problem
@@ -48,16 +39,12 @@ from .trials import (
     Partial,
     State,
     TrialRecord,
-    candidate_of,
-    distributions,
-    enqueue,
     read_records,
     tell_complete,
     tell_duplicate,
     tell_failed,
     tell_infeasible,
     tell_pruned,
-    write_candidate,
 )
 
 CALIBRATION = -1
@@ -139,20 +126,14 @@ class StudyLoop:
         self._is_calibrating, self._calibration_deaths = False, 0
         self._stop_requested, self._clock = stop_requested, clock
         self._deadline = clock() + (config.timeout_s or math.inf)
-        self._distributions = distributions(space)
         self._earlier = earlier
         self._pruning = Pruning(pruner or Together(()), self._appraisal, backbone=str(space.backbone), records=records)
         self._problem, self._sampler_of = self._make_sampler()
         self._verdicts = {r.candidate.architecture: r for r in records if r.is_judged and r.candidate}
-        self._next_proposal = next_proposal(records)
-        self._waiting = Counter(_is_promoted(record.candidate) for record in records if record.state is State.WAITING)
-        """Trials that are enqueued, promoted candidates apart."""
         self._running: dict[int, _Attempt] = {}
-        self._duplicates_in_a_row = duplicates_at_the_end(records)
         self._dying: set[str] = set()
         """Architectures whose attempts have died since one came to its end."""
-        if self._next_proposal == 0:
-            self._enqueue_backbone()
+        self._proposals = Proposals(study, space, seed=config.seed, records=records, original=self._original)
 
     @property
     def judged(self) -> int:
@@ -175,11 +156,11 @@ class StudyLoop:
             return Task(CALIBRATION, Calibrate(preparation=self._preparation))
         self._enqueue_promoted()
         while self._may_ask() and not self._stop_requested():
-            trial, candidate = self._ask()
+            trial, candidate = self._proposals.take(self._sampler_of)
             if candidate.duplicate_of is not None:
                 self._give_known_verdict(trial, candidate)
                 continue
-            self._duplicates_in_a_row = 0
+            self._proposals.repeats = 0
             attempt = self._start(trial, candidate)
             architecture = parse(candidate.architecture)
             beyond = self._problem.limits.reason(self._space.encode(architecture))
@@ -275,39 +256,30 @@ class StudyLoop:
             for trial in (attempt.trial, *attempt.followers):
                 tell_failed(self._study, trial, INTERRUPTED)
 
-    def _enqueue_backbone(self) -> None:
-        backbone = self._space.backbone
-        enqueue(self._study, self._space.to_params(backbone), Candidate(architecture=str(backbone), proposal=0))
-        self._next_proposal = 1
-        self._waiting[False] += 1
-
     def _enqueue_promoted(self) -> None:
         """Let pruned candidates that deserve it by now go on, before anything new is proposed."""
         if self._clock() >= self._deadline:
             return
         for record in self._pruning.promotions():
-            if record.candidate is not None:
-                again = Candidate(architecture=record.candidate.architecture, proposal=None, continues=record.number)
-                enqueue(self._study, record.params, again)
-                self._waiting[True] += 1
+            self._proposals.promote(record)
 
     def _may_ask(self) -> bool:
         if self._clock() >= self._deadline:
             return False
         # What goes on after it was pruned is counted already.
-        fresh = sum(not _is_promoted(attempt.candidate) for attempt in self._running.values())
-        if self.judged + fresh >= self._config.trials and not self._waiting[True]:
+        fresh = sum(not is_promoted(attempt.candidate) for attempt in self._running.values())
+        if self.judged + fresh >= self._config.trials and not self._proposals.num_promoted:
             return False
         if self._appraisal.costs is None and self._config.max_step_time_s is not None:
             return False  # nobody knows yet who keeps the limit, the backbone included
-        if self._waiting.total():
+        if self._proposals.num_waiting:
             return True
         followers = sum(len(attempt.followers) for attempt in self._running.values())
         return followers < MAX_FOLLOWERS and not self._is_exhausted
 
     @property
     def _is_exhausted(self) -> bool:
-        return self._duplicates_in_a_row >= MAX_DUPLICATES_IN_A_ROW or self.judged >= self._space.size
+        return self._proposals.repeats >= MAX_DUPLICATES_IN_A_ROW or self.judged >= self._space.size
 
     def _make_sampler(self) -> tuple[Problem, Callable[[int], BaseSampler]]:
         problem = search_problem(
@@ -321,26 +293,6 @@ class StudyLoop:
         require_reachable_step_time(problem)
         return problem, make_sampler(self._config.sampler, problem)
 
-    def _ask(self) -> tuple[optuna.Trial, Candidate]:
-        """Take what waits, or a new proposal."""
-        seed = derived_seed(self._config.seed, "proposal", self._next_proposal)
-        self._study.sampler = self._sampler_of(seed)
-        trial = ask(self._study, self._distributions)
-        candidate = candidate_of(trial)
-        if candidate is None:
-            return trial, self._name_proposal(trial)
-        self._waiting[_is_promoted(candidate)] -= 1
-        return trial, candidate
-
-    def _name_proposal(self, trial: optuna.Trial) -> Candidate:
-        architecture = str(self._space.from_params(trial.params))
-        candidate = Candidate(
-            architecture=architecture, proposal=self._next_proposal, duplicate_of=self._original(architecture)
-        )
-        write_candidate(trial, candidate)
-        self._next_proposal += 1
-        return candidate
-
     def _original(self, architecture: str) -> int | None:
         """The trial that has judged, or is judging, this architecture."""
         if architecture in self._verdicts:
@@ -353,7 +305,7 @@ class StudyLoop:
         if verdict is None and candidate.duplicate_of is not None:
             self._running[candidate.duplicate_of].followers.append(trial)
             return
-        self._duplicates_in_a_row += 1
+        self._proposals.repeats += 1
         if verdict is not None:
             self._tell_alike(trial, verdict)
 
@@ -429,8 +381,7 @@ class StudyLoop:
 
     def _fail(self, attempt: _Attempt, reason: str) -> None:
         tell_failed(self._study, attempt.trial, reason)
-        enqueue_owed(self._study, self._space)
-        self._waiting[_is_promoted(attempt.candidate)] += 1
+        self._proposals.try_again(attempt.candidate)
         self._conclude(attempt, State.FAILED, reason=reason)
 
     def _conclude(
@@ -476,8 +427,3 @@ class StudyLoop:
             tell_pruned(self._study, trial, record.partial, self._appraisal.value_of(record.partial))
         else:
             tell_duplicate(self._study, trial, self._appraisal.values(record.outcome) if record.outcome else None)
-
-
-def _is_promoted(candidate: Candidate | None) -> bool:
-    """Whether it goes on from a pruned trial, and so is counted already."""
-    return candidate is not None and candidate.continues is not None
