@@ -1,6 +1,8 @@
 """How much training the known-cost pruner saves, at what loss: whole searches on Fashion-MNIST, with and without it."""
 
-from collections.abc import Sequence
+import fcntl
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,20 +62,27 @@ class PruningPlan:
         )
 
     @property
-    def cells_file(self) -> Path:
-        return self.out / "pruning.csv"
+    def searches(self) -> list[tuple[str, int]]:
+        """Variants and seeds; what is compared comes one after the other."""
+        return [(variant, seed) for seed in range(self.seeds) for variant in (WITHOUT, WITH)]
 
-    @property
-    def completed_file(self) -> Path:
-        return self.out / "pruned_to_the_end.csv"
+    def cell_file(self, variant: str, seed: int) -> Path:
+        """Of a finished search."""
+        return self.out / f"{variant}-{seed}.csv"
+
+    def completed_file(self, seed: int) -> Path:
+        """Of what a search has pruned, trained to the end."""
+        return self.out / f"{WITH}-{seed}-pruned.csv"
 
     def cells(self) -> list[Cell]:
-        """Finished before."""
-        return read_rows(self.cells_file, Cell, setting=self.setting)
+        """All that are finished."""
+        files = [self.cell_file(variant, seed) for variant, seed in self.searches]
+        return [cell for file in files for cell in read_rows(file, Cell, setting=self.setting)]
 
     def completed(self) -> list[Completed]:
-        """Trained to the end before."""
-        return read_rows(self.completed_file, Completed, setting=self.setting)
+        """All that are trained to the end."""
+        files = [self.completed_file(seed) for seed in range(self.seeds)]
+        return [each for file in files for each in read_rows(file, Completed, setting=self.setting)]
 
 
 def plan_pruning(
@@ -105,29 +114,55 @@ def plan_pruning(
 
 
 def run_pruning(plan: PruningPlan) -> Group:
-    """Search what is not searched yet, train to the end what was pruned, and lay out the tables."""
-    cells, completed = plan.cells(), plan.completed()
+    """Search what is not searched yet, train to the end what was pruned, and lay out the tables.
+
+    Several processes may work at one plan: each takes the searches that no other has taken.
+    """
     plan.out.mkdir(parents=True, exist_ok=True)
-    console, table, plain = Console(stderr=True), _calibrated(plan), []
-    for seed in range(plan.seeds):
-        for variant in (WITHOUT, WITH):
-            config = plan.config(f"{variant}-{seed}", seed, pruners=[WITH] if variant == WITH else [], table=table)
-            with console.status(f"{variant}, seed {seed}"):
-                if any(cell.key == (variant, seed) for cell in cells):
-                    run = read_run(config.out)
-                else:
-                    run = _searched(config)
-                    cells.append(cell_of(plan.setting, variant, run))
-                    write_rows(plan.cells_file, Cell, cells)
-                _complete(plan, config, run, completed)
-            if variant == WITHOUT:
-                plain.append(trainings_of(run))
-    lines = (f"· {line}" for line in verdicts(cells, completed))
+    console, table = Console(stderr=True), _calibrated(plan)
+    for variant, seed in plan.searches:
+        with _claimed(plan.out / f"{variant}-{seed}.lock") as is_ours, console.status(f"{variant}, seed {seed}"):
+            if is_ours:
+                _finish(plan, variant, seed, table)
+    cells, completed = plan.cells(), plan.completed()
+    plain = [trainings_of(read_run(plan.out / f"{c.variant}-{c.seed}")) for c in cells if c.variant == WITHOUT]
+    lines = [f"· {line}" for line in verdicts(cells, completed)]
     return Group(cells_table(cells, completed), *lines, "", replay_table(plain))
 
 
+@contextmanager
+def _claimed(path: Path) -> Iterator[bool]:
+    """Whether nobody else is at it; meanwhile nobody else can be."""
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def _finish(plan: PruningPlan, variant: str, seed: int, table: Path) -> None:
+    """Do what is left to do of one search."""
+    config = plan.config(f"{variant}-{seed}", seed, pruners=[WITH] if variant == WITH else [], table=table)
+    file = plan.cell_file(variant, seed)
+    if not file.exists():
+        write_rows(file, Cell, [cell_of(plan.setting, variant, _searched(config))])
+    run = read_run(config.out)
+    completed = read_rows(plan.completed_file(seed), Completed, setting=plan.setting)
+    known, pruned = {each.number for each in completed}, pruned_of(run)
+    missing = [record for record in run.records if record.number in pruned and record.number not in known]
+    for record, accuracy in train_to_the_end(config, run, missing):
+        completed.append(completed_of(plan.setting, run, record, accuracy))
+        write_rows(plan.completed_file(seed), Completed, completed)
+
+
 def _calibrated(plan: PruningPlan) -> Path:
-    """The file of a step-time table of this machine."""
+    """The file of a step-time table of this machine.
+
+    Raises:
+        RunDirectoryError: If another process is about to calibrate it.
+    """
     config = plan.config(CALIBRATION, 0, table=None).model_copy(update={"trials": 1, "finalists": 0})
     table = RunDirectory(config.out).table_file(0)
     if not table.exists():
@@ -148,12 +183,3 @@ def _searched(config: SearchConfig) -> Run:
     if ending is Ending.INTERRUPTED:
         raise KeyboardInterrupt
     return run
-
-
-def _complete(plan: PruningPlan, config: SearchConfig, run: Run, completed: list[Completed]) -> None:
-    """Train to the end what was pruned and is not trained yet; the list grows, and so does its file."""
-    known, pruned = {each.key for each in completed}, pruned_of(run)
-    missing = [r for r in run.records if r.number in pruned and (config.seed, r.number) not in known]
-    for record, accuracy in train_to_the_end(config, run, missing):
-        completed.append(completed_of(plan.setting, run, record, accuracy))
-        write_rows(plan.completed_file, Completed, completed)

@@ -71,10 +71,6 @@ class Completed:
     """Whether its first epochs came to what they had come to in the search."""
 
     @property
-    def key(self) -> tuple[int, int]:
-        return self.seed, self.number
-
-    @property
     def is_wrong(self) -> bool:
         """Whether it would have led."""
         return self.reward > self.best_then
