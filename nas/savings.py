@@ -42,7 +42,7 @@ def savings(records: Sequence[TrialRecord], num_epochs: int) -> Savings | None:
     """
     judged = [record for record in records if record.is_judged]
     partials = [record.partial for record in judged if record.partial is not None]
-    promoted = sum(record.continued_by is not None for record in records)
+    promoted = sum(record.candidate is not None and record.candidate.continues is not None for record in judged)
     if not partials and not promoted:
         return None
     complete = [record.outcome.accuracy.train_seconds for record in judged if record.outcome is not None]

@@ -165,7 +165,7 @@ def _belief(search: SearchConfig, preparation: Any, told: Told, expected: float 
 
 
 def record(number: int, state: State, **facts: Any) -> TrialRecord:
-    candidate = Candidate(architecture=f"a{number}", proposal=number)
+    candidate = Candidate(architecture=f"a{number}", proposal=number, continues=3 if number == 5 else None)
     return TrialRecord(number=number, state=state, candidate=candidate, started=datetime(2026, 1, 1), **facts)
 
 
@@ -205,6 +205,7 @@ def test_people_are_told_and_nobody_is_confused(tmp_path: Path) -> None:
     said = shown.getvalue()
     assert "pruned: too slow" in said
     assert "pruned: needless" in said
+    assert "; 1 went on later" in said
     saved = savings(run.records, NUM_EPOCHS)
     assert saved is not None
     assert (saved.num_pruned, saved.saved_epochs) == (3, 2 + 4 + 3)
