@@ -22,6 +22,10 @@ from .samplers import MULTI_OBJECTIVE_SAMPLERS, SAMPLER_NAMES, require_sampler
 OBJECTIVES = ("accuracy", "step_time", "params")
 Objective = Literal["accuracy", "step_time", "params"]
 
+MAX_EXPONENT = 10.0
+"""Of the reward, either sign."""
+Exponent = Annotated[float, Field(ge=-MAX_EXPONENT, le=MAX_EXPONENT)]
+
 # A run directory belongs to one question: these fields may not change when it is resumed.
 FINGERPRINT_FIELDS = (
     "space", "data", "train", "fidelity", "step_time", "objectives", "sampler", "seed", "w", "v",
@@ -145,8 +149,8 @@ class SearchConfig(BaseModel):
         default="infeasible",
         description="What becomes of a candidate that does not fit: a verdict, or batches in parts, S measured so.",
     )
-    w: float = Field(default=PAPER_W, ge=-10, le=10, description="Exponent of step time in the reward.")
-    v: float = Field(default=PAPER_V, ge=-10, le=10, description="Exponent of parameters in the reward.")
+    w: Exponent = Field(default=PAPER_W, description="Exponent of step time in the reward.")
+    v: Exponent = Field(default=PAPER_V, description="Exponent of parameters in the reward.")
     objectives: tuple[Objective, ...] = Field(
         default=(), strict=False, description="Search a Pareto front of these; empty: maximise the reward."
     )

@@ -2,6 +2,7 @@
 
 from proxies.ranking import Ranking
 
+from ..config import MAX_EXPONENT, SearchConfig
 from ..quantities import percent
 from .analysis import Analysis, Recommendation
 from .config import ProxyTraining
@@ -97,6 +98,26 @@ def sample_text(analysis: Analysis) -> str:
     return (
         f"Intervals are 90 %, over architectures: 20 of them leave τ open by about ± 0.15{here}. Proxies whose "
         "intervals overlap may change places on other architectures, and the best of many is partly luck."
+    )
+
+
+def suited_exponents(standing: Standing, search: SearchConfig) -> dict[str, float]:
+    """The reward's w and v that suit a proxy's accuracies; none where they are not known, or out of their range."""
+    if standing.slope is None:
+        return {}
+    found = {name: round(getattr(search, name) / standing.slope, 3) for name in ("w", "v")}
+    return found if max(map(abs, found.values())) <= MAX_EXPONENT else {}
+
+
+def exponents_text(standing: Standing, search: SearchConfig) -> str:
+    """Why a search by a proxy needs other exponents, in a sentence; empty where it does not."""
+    suited = suited_exponents(standing, search)
+    if not suited or standing.slope is None:
+        return ""
+    return (
+        f"Its accuracies differ {1 / standing.slope:.2g} times as much as the target's (in logarithms): with w "
+        f"{suited['w']:g} and v {suited['v']:g} the reward's τ is {tau_text(standing.suited_reward)}, with "
+        f"{search.w:g} and {search.v:g} {tau_text(standing.reward)}."
     )
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from proxies.ranking import Ranking
 
 from .config import ProxyTraining
+from .exponents import foretold, slope_of
 from .scores import Floats, Scores, Selection, mean_of, select
 from .yardstick import FEWEST, Yardstick, rank_common, rank_pairs
 
@@ -26,7 +27,11 @@ class Standing:
     accuracy: Ranking
     """Of its accuracies against the target's, both means over their trainings."""
     reward: Ranking
-    """Of the rewards that follow from them."""
+    """Of the rewards that follow from them with the search's exponents."""
+    slope: float | None
+    """Of the logarithm of the target's accuracy over that of its own; None where that cannot be said."""
+    suited_reward: Ranking
+    """As `reward`, with the exponents divided by the slope, which no architecture had a say in for itself."""
     beside_ceiling: float | None
     """τ of its accuracies as the ceiling is taken: against all trainings of the target but one, averaged."""
     cost: float
@@ -35,7 +40,7 @@ class Standing:
     """Images it is trained on ÷ the target's: a count, without the noise of seconds."""
     by_accuracy: Selection | None
     by_reward: Selection | None
-    """What a search by it would have found; None where the sample is no larger than that."""
+    """What a search by it, with the exponents that suit it, would have found; None where the sample is no larger."""
     is_settled: bool
     """Whether it has nearly all of the architectures that the target has."""
     on_front: bool = False
@@ -46,21 +51,26 @@ def standing_of(training: ProxyTraining, scores: Scores, target: Yardstick) -> S
     """How well a proxy ranks, or in words why that cannot be said."""
     accuracy = mean_of(scores.accuracy)
     both = np.isfinite(accuracy) & np.isfinite(target.accuracy)
-    rewards = accuracy * target.factors
-    ranking, by_reward = rank_common(accuracy, target.accuracy), rank_common(rewards, target.rewards)
+    ranking = rank_common(accuracy, target.accuracy)
+    by_reward = rank_common(accuracy * target.factors, target.rewards)
     if ranking is None or by_reward is None:
         return _why_not(accuracy[both], both)
-    full = target.training
+    full, true, factors = target.training, target.accuracy[both], target.factors[both]
+    slope = slope_of(accuracy[both], true)
+    rewards = factors * (accuracy[both] if slope is None else foretold(accuracy[both], true))
+    suited = rank_pairs(rewards[None], target.rewards[None, both])
     return Standing(
         training=training,
         num_architectures=int(both.sum()),
         accuracy=ranking,
         reward=by_reward,
+        slope=slope,
+        suited_reward=suited or by_reward,
         beside_ceiling=_beside_ceiling(accuracy, target),
         cost=float(mean_of(scores.seconds)[both].sum() / target.seconds[both].sum()),
         images=training.epochs * training.data_share / (full.epochs * full.data_share),
-        by_accuracy=select(accuracy[both], target.accuracy[both], target.num_best),
-        by_reward=select(rewards[both], target.rewards[both], target.num_best),
+        by_accuracy=select(accuracy[both], true, target.num_best),
+        by_reward=select(rewards, target.rewards[both], target.num_best),
         is_settled=bool(both.sum() >= SETTLED * np.isfinite(target.accuracy).sum()),
     )
 

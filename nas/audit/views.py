@@ -10,7 +10,7 @@ from proxies.ranking import Ranking
 from search_spaces.strict_yaml import dump_yaml
 
 from ..run_directory import write_whole
-from .advice import cost_text, describe, tau_text
+from .advice import cost_text, describe, exponents_text, suited_exponents, tau_text
 from .analysis import Analysis, Recommendation
 from .config import ProxyTraining
 from .results import AuditResults, Cell
@@ -26,7 +26,8 @@ _CELL_COLUMNS = (
 )  # fmt: skip
 _PROXY_COLUMNS = (
     "training", "state", "reason", "num_architectures", "tau", "tau_low", "tau_high", "tau_beside_ceiling",
-    "reward_tau", "reward_tau_low", "reward_tau_high", "cost", "images", "top", "top_found", "top_chance",
+    "reward_tau", "reward_tau_low", "reward_tau_high", "slope", "suited_reward_tau", "suited_reward_tau_low",
+    "suited_reward_tau_high", "cost", "images", "top", "top_found", "top_chance",
     "reward_regret", "accuracy_top_found", "accuracy_regret", "on_front", "recommended", "epochs",
     "resolution", "data_share", "width", "lr", "batch_size",
 )  # fmt: skip
@@ -81,10 +82,11 @@ def fragment(analysis: Analysis, chosen: Recommendation) -> str:
         f"# {each.training.key}: {describe(each.training)}. Kendall's τ {tau_text(each.accuracy)} against "
         f"{describe(config.target)}, on {each.num_architectures} architectures{state},",
         f"# at {cost_text(each.cost)} of the cost; audit {config.out}, {analysis.results.device}.",
+        *([f"# {text}"] if (text := exponents_text(each, config.search)) else []),
     ]
-    own = _own_training(each.training)
+    own, suited = _own_training(each.training), suited_exponents(each, config.search)
     values: dict[str, object] = {"fidelity": each.training.fidelity.model_dump(mode="json")}
-    return "\n".join([*lines, dump_yaml(values | ({"train": own} if own else {}))])
+    return "\n".join([*lines, dump_yaml(values | ({"train": own} if own else {}) | suited)])
 
 
 def _own_training(training: ProxyTraining) -> dict[str, Any]:
@@ -132,6 +134,8 @@ def _standing_row(each: Standing, recommended: bool) -> dict[str, Any]:
         **_interval("tau", each.accuracy),
         "tau_beside_ceiling": each.beside_ceiling,
         **_interval("reward_tau", each.reward),
+        "slope": each.slope,
+        **_interval("suited_reward_tau", each.suited_reward),
         "cost": each.cost,
         "images": each.images,
         **_selections(each.by_reward, each.by_accuracy),

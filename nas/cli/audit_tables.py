@@ -16,13 +16,16 @@ def proxies_table(analysis: Analysis) -> RenderableType:
     table = plain_table()
     table.add_column("")
     table.add_column("proxy", no_wrap=True)
-    for name in ("τ", "τ of reward", "cost", f"best {analysis.target.num_best} found", "architectures"):
+    for name in ("τ", "τ of reward", "suited", "cost", f"best {analysis.target.num_best} found", "architectures"):
         table.add_column(name, justify="right", no_wrap=True)
     for each in analysis.standings:
         _add(table, each, is_chosen=each is chosen)
     waiting = [Text(f"not yet: {key}: {reason}", style="dim") for key, reason in analysis.pending.items()]
-    legend = "★ recommended · ● on the front of τ against cost · τ [90 % over architectures] · cost: ÷ the target's"
-    return Group(table, *waiting, Text(legend, style="dim"))
+    legend = [
+        "★ recommended · ● on the front of τ against cost · τ [90 % over architectures] · cost: ÷ the target's",
+        "τ of reward: with the search's exponents; suited: with those that suit the proxy's accuracies",
+    ]
+    return Group(table, *waiting, Text("\n".join(legend), style="dim"))
 
 
 def _add(table: Table, each: Standing, *, is_chosen: bool) -> None:
@@ -31,6 +34,7 @@ def _add(table: Table, each: Standing, *, is_chosen: bool) -> None:
         each.training.key,
         tau_text(each.accuracy),
         tau_text(each.reward),
+        f"{each.suited_reward.tau:.2f}",
         cost_text(each.cost),
         found_text(each.by_reward),
         str(each.num_architectures) + ("" if each.is_settled else " so far"),

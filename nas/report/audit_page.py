@@ -8,6 +8,7 @@ from proxies.ranking import Ranking
 from ..audit.advice import (
     cost_text,
     describe,
+    exponents_text,
     found_text,
     noise_text,
     sample_text,
@@ -84,12 +85,12 @@ def _recommended(analysis: Analysis) -> Markup:
     chosen = analysis.recommendation
     if chosen is None:
         return element("section", element("p", verdict(analysis), class_="verdict"), class_="hero")
-    each = chosen.standing
+    each, search = chosen.standing, analysis.results.config.search
     return element(
         "section",
         element("h2", "Recommended proxy ", element("span", each.training.key, class_="soft")),
         element("p", verdict(analysis), class_="verdict"),
-        *([element("p", text)] if (text := search_text(each)) else []),
+        *[element("p", text) for text in (exponents_text(each, search), search_text(each)) if text],
         _fragment(fragment(analysis, chosen)),
         tiles(_figures(analysis, each)),
         class_="hero",
@@ -111,7 +112,12 @@ def _figures(analysis: Analysis, each: Standing) -> list[tuple[str, str, str]]:
     low, high = f"{each.accuracy.low:.2f}", f"{each.accuracy.high:.2f}"
     figures = [
         ("Kendall's τ", f"{each.accuracy.tau:.2f}", f"{low} to {high}, 90 %"),
-        ("τ of the reward", f"{each.reward.tau:.2f}", f"{each.reward.low:.2f} to {each.reward.high:.2f}"),
+        (
+            "τ of the reward",
+            f"{each.suited_reward.tau:.2f}",
+            f"{each.suited_reward.low:.2f} to {each.suited_reward.high:.2f}; with the search's exponents "
+            f"{each.reward.tau:.2f}",
+        ),
         ("Cost", f"{each.cost:.3g}", f"of the target's seconds; {each.images:.3g} of its images"),
     ]
     if best is not None:
@@ -140,15 +146,16 @@ def _text(ranking: Ranking | None) -> str:
 
 
 def _proxies(analysis: Analysis) -> Markup:
-    headers = ("", "proxy", "τ", "τ of reward", "cost", "images", "best found", "regret", "architectures")
+    headers = ("", "proxy", "τ", "τ of reward", "suited", "cost", "images", "best found", "regret", "architectures")
     chosen = analysis.recommendation and analysis.recommendation.standing
     rows = [_proxy_row(each, is_chosen=each is chosen) for each in analysis.standings]
     notes = [describe(each.training) for each in analysis.standings]
     note = (
         "★ recommended, ● on the front of τ against cost. Cost: seconds ÷ the target's, images likewise. Best found: "
-        "of the best by reward. Regret: how much the first by this proxy falls short of the best, in reward."
+        "of the best by reward. Regret: how much the first by this proxy falls short of the best, in reward. Suited: "
+        "τ of the reward with exponents that suit the proxy's accuracies; best found and regret are by it."
     )
-    content = [element("p", note), table(headers, rows, numeric=range(2, 9), notes=notes)] if rows else []
+    content = [element("p", note), table(headers, rows, numeric=range(2, 10), notes=notes)] if rows else []
     if analysis.pending:
         waiting = [(key, reason) for key, reason in analysis.pending.items()]
         content += [element("h3", "Not yet"), table(("proxy", "why"), waiting)]
@@ -161,6 +168,7 @@ def _proxy_row(each: Standing, *, is_chosen: bool) -> tuple[str, ...]:
         each.training.key,
         tau_text(each.accuracy),
         tau_text(each.reward),
+        f"{each.suited_reward.tau:.2f}",
         cost_text(each.cost),
         f"{each.images:.3g}",
         found_text(each.by_reward),

@@ -3,18 +3,20 @@
 import math
 from dataclasses import replace
 from itertools import combinations, permutations
+from typing import Any
 
 import fake_audit
 import numpy as np
 import pytest
 from fake_audit import HALF, NARROW, SHORT, TARGET
-from scipy.stats import kendalltau
+from scipy.stats import kendalltau, linregress
 
-from nas.audit.advice import verdict
+from nas.audit.advice import exponents_text, suited_exponents, verdict
 from nas.audit.analysis import Analysis, analyse, recommend
 from nas.audit.config import ProxyTraining
+from nas.audit.exponents import foretold, slope_of
 from nas.audit.results import AuditResults, Cell
-from nas.audit.scores import scores_of, select
+from nas.audit.scores import mean_of, scores_of, select
 from nas.audit.standing import Standing, standing_of, with_front
 from nas.audit.yardstick import Ceiling, ceiling_of, yardstick_of
 from proxies.ranking import Ranking
@@ -198,6 +200,8 @@ def made_up(epochs: int, tau: float, cost: float, beside: float | None = None) -
         num_architectures=20,
         accuracy=ranking,
         reward=ranking,
+        slope=None,
+        suited_reward=ranking,
         beside_ceiling=beside,
         cost=cost,
         images=cost,
@@ -280,15 +284,65 @@ def test_ties_count_against_a_proxy() -> None:
     assert (found.found, found.chance, found.regret) == (0, 1.0, 9.0)
 
 
+def foretold_by_scipy(proxy: Any, target: Any, place: int) -> float:
+    """The target's accuracy of one architecture, by the line through the logarithms of all others."""
+    line = linregress(np.log(np.delete(proxy, place)), np.log(np.delete(target, place)))
+    return float(np.exp(line.intercept + line.slope * np.log(proxy[place])))
+
+
+class TestExponents:
+    def test_the_law_of_a_proxy_that_exaggerates_is_found(self) -> None:
+        target = np.random.default_rng(0).uniform(0.8, 0.9, 20)
+        assert slope_of(target**5, target) == pytest.approx(0.2)
+        assert foretold(target**5, target) == pytest.approx(target)
+
+    def test_with_suited_exponents_it_ranks_rewards_as_the_target_does(self) -> None:
+        """Exactly so: A^5 · (factor)^5 is the target's reward to the fifth."""
+        results = fake_audit.audit(fake_audit.config(), noise=1e-9)
+        scores = scores_of(results, SHORT)
+        squeezed = replace(scores, accuracy=mean_of(yardstick_of(results).scores.accuracy)[None] ** 5)
+        found = standing_of(SHORT, squeezed, yardstick_of(results))
+        assert isinstance(found, Standing)
+        assert found.slope == pytest.approx(0.2)
+        assert found.suited_reward.tau == pytest.approx(1.0)
+        assert found.reward.tau < 0.95
+        suited = suited_exponents(found, results.config.search)
+        assert suited == {"w": pytest.approx(-0.35), "v": pytest.approx(-0.25)}
+        assert "differ 5 times as much" in exponents_text(found, results.config.search)
+
+    @pytest.mark.parametrize(
+        "proxy",
+        [
+            pytest.param(lambda target: 1 - target, id="runs-against-it"),
+            pytest.param(lambda target: np.full(20, 0.5), id="says-nothing"),
+            pytest.param(lambda target: target - target.min(), id="holds-a-zero"),
+        ],
+    )
+    def test_there_is_none_where_a_proxy(self, proxy: Any) -> None:
+        target = np.random.default_rng(0).uniform(0.8, 0.9, 20)
+        assert slope_of(proxy(target), target) is None
+
+    def test_of_four_architectures_nothing_is_said(self) -> None:
+        target = np.array([0.8, 0.85, 0.9, 0.95])
+        assert slope_of(target, target) is None
+
+    def test_exponents_beyond_those_of_a_recipe_are_not_advised(self) -> None:
+        steep = replace(made_up(2, 0.8, 0.1), slope=0.02)
+        search = fake_audit.config().search.model_copy(update={"w": -0.5})
+        assert suited_exponents(steep, search) == {}
+        assert exponents_text(steep, search) == ""
+
+
 def test_the_best_that_a_search_would_find_are_those_by_reward() -> None:
     results = audit()
     target = np.mean([accuracies(results, TARGET, replicate) for replicate in range(2)], axis=0)
     factors = np.array([each.reward_factor for each in results.architectures])
     proxy = np.array(accuracies(results, SHORT, 0))
     found = standing(analyse(results), SHORT)
+    suited = [foretold_by_scipy(proxy, target, place) for place in range(len(proxy))]
     for numbers, other, selection in (
         (proxy, target, found.by_accuracy),
-        (proxy * factors, target * factors, found.by_reward),
+        (suited * factors, target * factors, found.by_reward),
     ):
         assert selection is not None
         best = set(np.argsort(other)[-5:]) & set(np.argsort(numbers)[-5:])

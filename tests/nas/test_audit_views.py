@@ -83,13 +83,18 @@ def test_the_fragment_makes_a_search_judge_by_that_proxy(training: ProxyTraining
     assert text.startswith(f"# {training.key}: {describe(training)}. Kendall's τ ")
     assert "on 8 architectures" in text.splitlines()[0]
     assert f"audit {tmp_path}, cpu Some Processor." in text.splitlines()[1]
-    assert set(parse_yaml(text)) <= {"fidelity", "train"}
+    assert {"fidelity", "w", "v"} <= set(parse_yaml(text)) <= {"fidelity", "train", "w", "v"}
     (tmp_path / "proxy.yaml").write_text(text)
     base = make_config({"space": fake_audit.SPACE}, {})
     found = make_config({"space": fake_audit.SPACE, "include": "proxy.yaml"}, {}, folder=tmp_path)
     assert found.fidelity == training.fidelity
     assert found.train == training.train_config(base.train)
-    assert found.model_copy(update={"fidelity": base.fidelity, "train": base.train}) == base
+    assert analysis.recommendation is not None
+    chosen = analysis.recommendation.standing
+    assert chosen.slope is not None
+    assert (found.w, found.v) == pytest.approx((base.w / chosen.slope, base.v / chosen.slope), abs=1e-3)
+    own = {"fidelity": base.fidelity, "train": base.train, "w": base.w, "v": base.v}
+    assert found.model_copy(update=own) == base
 
 
 def test_nothing_is_recommended_before_anything_is_known(untrained: Analysis) -> None:
