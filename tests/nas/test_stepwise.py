@@ -155,6 +155,7 @@ def test_a_candidate_beyond_a_limit_is_never_trained(monkeypatch: pytest.MonkeyP
         ({"step_time": {"method": "measured"}}, "step_time.method must be predicted or macs"),
         ({"out_of_memory": "micro_batches"}, "out_of_memory must be infeasible"),
         ({"objectives": ("accuracy", "params")}, "objectives must be empty"),
+        ({"pruners": ("known-cost",)}, "pruners must be empty"),
         ({"max_params": 100}, "no member of the space keeps max_params"),
     ],
 )
