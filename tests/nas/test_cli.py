@@ -123,6 +123,7 @@ def test_the_benchmarks_have_names(monkeypatch: pytest.MonkeyPatch, capsys: pyte
         "family",
         "overhead",
         "progressive",
+        "proxy",
         "samplers",
         "step-time",
         "training",

@@ -1,6 +1,7 @@
 """Step-time tables from files: which are taken, which are refused, and what several of them say together."""
 
 import math
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ import pytest
 
 from nas.config import SearchConfig, make_config
 from nas.evaluation_tasks import Calibrate, Measure
-from nas.pricing import TableError, make_cost_model, problem_of, read_tables, with_reference_of
+from nas.pricing import TableError, make_cost_model, read_tables, require_usable, with_reference_of
 from nas.run import Run
 from proxies.costs import CostModel
 from proxies.device_identity import DeviceIdentity
+from proxies.infeasible import InfeasibleError
 from proxies.step_time_table import StepTimeTable, dump_table
 from search_spaces.space_file import space_from_mapping
 
@@ -180,4 +182,9 @@ def test_tables_are_read_in_their_order(tmp_path: Path) -> None:
     ("ratio", "is_good"), [(1.0, True), (0.0, False), (float("inf"), False), (float("nan"), False), (-1.0, False)]
 )
 def test_a_step_time_must_be_a_positive_number(ratio: float, is_good: bool) -> None:
-    assert (problem_of(fake_search.step_time(ratio)) is None) == is_good
+    with nullcontext() if is_good else pytest.raises(InfeasibleError, match="step time is not positive and finite"):
+        require_usable(fake_search.step_time(ratio))
+
+
+def test_where_none_was_measured_there_is_nothing_to_refuse() -> None:
+    require_usable(None)
