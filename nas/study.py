@@ -205,6 +205,7 @@ class StudyLoop:
             case Died():
                 self._bury(attempt, event)
             case Interrupted() if self._pruning.reason(event.task) is not None:
+                self._dying.clear()  # it has trained until it was told not to
                 self._prune(attempt)
             case Interrupted(lost_node=lost_node):
                 self._lay_aside(attempt, lost_node)

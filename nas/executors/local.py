@@ -171,11 +171,12 @@ class _Worker:
                 event = replace(
                     event, reason=f"{event.reason}, the {MAX_DEATHS_IN_A_ROW}th in a row of worker {self._index}"
                 )
-        elif isinstance(event, Done):
+        is_halted = self._is_halted and isinstance(event, Interrupted)
+        if is_halted or isinstance(event, Done):
             self._deaths_in_a_row = 0
         if is_last:
             self.end()
-        if is_last and (isinstance(event, Done | Infeasible) or (self._is_halted and isinstance(event, Interrupted))):
+        if is_last and (is_halted or isinstance(event, Done | Infeasible)):
             # The next one imports and loads while the driver thinks; where something went wrong, it waits to be asked.
             self._start()
         if not isinstance(event, Progress):

@@ -6,7 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 import workloads
-from executor_contract import ExecutorContract, outcome
+from executor_contract import ExecutorContract, outcome, wait_until_it_waits
 from waiting import is_gone, until
 
 from nas.executors.interface import Died, Done, Executor, Interrupted, Refused
@@ -31,6 +31,17 @@ class TestLocalExecutor(ExecutorContract):
         assert executor.capacity == 1
         executor.submit(9, "count")
         assert outcome(executor, 9) == {9: Done(9, 1)}
+        executor.close()
+
+    def test_a_task_that_is_halted_is_a_sign_of_life(self) -> None:
+        executor = LocalExecutor(workloads.make_workload, workers=2)
+        for task, work in enumerate(["bug"] * (MAX_DEATHS_IN_A_ROW - 1) + ["wait", "bug"]):
+            executor.submit(task, work)
+            if work == "wait":
+                wait_until_it_waits(executor, task)
+                executor.halt(task)
+            outcome(executor, task)
+        assert executor.capacity == 2
         executor.close()
 
     def test_close_leaves_no_process(self) -> None:

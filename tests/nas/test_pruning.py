@@ -110,6 +110,21 @@ def test_a_death_is_a_death_though_it_was_halted(tmp_path: Path) -> None:
     assert len(own(run)) == 3
 
 
+def test_a_pruned_training_is_a_sign_of_life(tmp_path: Path) -> None:
+    died: set[str] = set()
+
+    def die_first(architecture: str, task: int) -> Died | None:
+        is_first = architecture not in died
+        died.add(architecture)
+        return Died(task, "worker killed by SIGKILL") if is_first else None
+
+    script = Script(stops=dict.fromkeys(range(8), 1))
+    run, ending = epoch_search.run(config(tmp_path, trials=9), EpochExecutor(fate=die_first), script)
+    assert ending is Ending.COMPLETE
+    assert len(died) == 8, "twice as many as may die in a row"
+    assert [record.state for record in own(run)] == [State.COMPLETE] + [State.PRUNED] * 8
+
+
 def test_a_promoted_candidate_goes_on_and_is_counted_once(tmp_path: Path) -> None:
     executor, script = EpochExecutor(), Script(stops={0: 2}, promotes={0: 3})
     run, ending = epoch_search.run(config(tmp_path, trials=4), executor, script)
