@@ -10,6 +10,7 @@ from .config import SearchConfig
 from .evaluation_tasks import AccuracyRecord, EpochReport
 from .pruners.choice import promotes
 from .pruners.interface import Pruner, Subject, Trained
+from .pruners.learning_curve import LearningCurves
 from .trials import Candidate, Partial, State, TrialRecord
 
 
@@ -39,6 +40,7 @@ class Pruning:
             records: The study's trials.
         """
         self._pruner, self._appraisal, self._backbone = pruner, appraisal, backbone
+        self._curves = LearningCurves()
         self._running: dict[int, _Training] = {}
         self._unwanted: list[int] = []
         self._pruned: dict[int, TrialRecord] = {}
@@ -118,6 +120,7 @@ class Pruning:
         elif record.outcome is not None:
             reached = record.outcome.accuracy
             curve = reached.curve or (reached.accuracy,)
+            self._curves.add(curve, subject.reward_factor)
             self._pruner.told(Trained(subject=subject, curve=curve, is_complete=True), None)
 
     def promotions(self) -> Iterator[TrialRecord]:
@@ -131,10 +134,12 @@ class Pruning:
 
     def expected_reward(self, partial: Partial) -> float | None:
         """What a pruned candidate would probably have come to; None where that cannot be said."""
-        if partial.accuracy is None:
-            return None
-        accuracy = self._pruner.expected_accuracy(partial.accuracy.curve)
-        return None if accuracy is None else self._appraisal.value_of(partial, accuracy)
+        if partial.accuracy is not None:
+            forecast = self._curves.forecast(partial.accuracy.curve)
+        else:
+            factor = self._appraisal.value_of(partial, accuracy=1.0)
+            forecast = None if factor is None else self._curves.forecast_untrained(factor)
+        return None if forecast is None else self._appraisal.value_of(partial, forecast.accuracy)
 
     def _may_judge(self, training: _Training) -> bool:
         return training.is_judged and self._appraisal.costs is not None

@@ -56,7 +56,3 @@ class Pruner(Protocol):
         about again up to the epoch where it was stopped.
         """
         ...
-
-    def expected_accuracy(self, curve: Sequence[float]) -> float | None:
-        """What a training that was stopped would probably have come to; None where too few have finished."""
-        ...

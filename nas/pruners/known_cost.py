@@ -60,11 +60,6 @@ class KnownCostPruner:
         """What cannot win does not come back."""
         return None
 
-    def expected_accuracy(self, curve: Sequence[float]) -> float | None:
-        """What a training that was stopped would probably have come to."""
-        forecast = self._curves.forecast(curve)
-        return None if forecast is None else forecast.accuracy
-
     def _verdict(self, subject: Subject, forecast: Forecast | None, *, reached: float) -> str | None:
         if self._best is None or subject.reward_factor is None:
             return None

@@ -115,10 +115,6 @@ class SuccessiveHalving:
                 return number
         return None
 
-    def expected_accuracy(self, curve: Sequence[float]) -> float | None:
-        """Ranks say nothing about accuracy."""
-        return None
-
     def _reached(self, num_epochs: int) -> Iterator[_Rung]:
         return (rung for rung in self._rungs.values() if rung.epoch <= num_epochs)
 
@@ -161,10 +157,6 @@ class Hyperband:
     def promoted(self) -> int | None:
         """As in halving; the bracket that prunes earliest comes first."""
         return next((number for bracket in self._brackets if (number := bracket.promoted()) is not None), None)
-
-    def expected_accuracy(self, curve: Sequence[float]) -> float | None:
-        """Ranks say nothing about accuracy."""
-        return None
 
     def _bracket_of(self, subject: Subject) -> SuccessiveHalving:
         ticket = zlib.crc32(subject.architecture.encode()) % self._ends[-1]

@@ -41,8 +41,3 @@ class Together:
                 if all(other.after_epoch(pruned.subject, pruned.curve) is None for other in others):
                     return number
         return None
-
-    def expected_accuracy(self, curve: Sequence[float]) -> float | None:
-        """The first forecast."""
-        found = (pruner.expected_accuracy(curve) for pruner in self._pruners)
-        return next((accuracy for accuracy in found if accuracy is not None), None)

@@ -17,7 +17,9 @@ import pytest
 from epoch_search import NUM_EPOCHS, EpochExecutor, Script, config
 from optuna.trial import TrialState
 from rich.console import Console
+from scipy import stats
 
+from nas.appraisal import Appraisal
 from nas.cli import main
 from nas.cli.search_display import SearchDisplay
 from nas.comparison import compare_runs
@@ -26,6 +28,8 @@ from nas.doctor.examination import examine
 from nas.doctor.salvage import salvage, write_study
 from nas.evaluation_tasks import AccuracyRecord
 from nas.pricing import reward_of, target_workload
+from nas.pruners.together import Together
+from nas.pruning import Pruning
 from nas.report.page import render
 from nas.run import Run
 from nas.run_directory import RunDirectoryError
@@ -153,15 +157,42 @@ def test_the_model_takes_noise_and_similarity_from_what_was_trained_to_the_end(t
     assert not found & set(told.places)
 
 
+def test_what_is_expected_of_pruned_candidates_lies_on_a_line_whoever_pruned_them(tmp_path: Path) -> None:
+    search = config(tmp_path, trials=12)
+    run, _ = epoch_search.run(search, EpochExecutor(), Script(needless=(3,), stops={1: 1, 5: 2}))
+    appraisal = Appraisal(search, fake_search.PREPARATION, _costs(search, fake_search.PREPARATION))
+    # No pruner forecasts here.
+    pruning = Pruning(Together(()), appraisal, backbone=str(SPACE.backbone), records=run.records)
+    outcomes = [each.outcome for each in run.records if each.outcome]
+    errors = 1 - np.array([each.accuracy.curve for each in outcomes])
+    factors = np.array([entry.reward / entry.accuracy for entry in sorted(run.leaderboard(), key=lambda e: e.number)])
+    partials = [each.partial for each in run.records if each.partial]
+    assert sorted(partial.epochs for partial in partials) == [0, 1, 2]
+    for partial in partials:
+        assert partial.step_time_s is not None
+        factor = run.reward()(accuracy=1.0, step_time_s=partial.step_time_s, params=partial.params)
+        known, at = factors, factor
+        if partial.accuracy is not None:
+            known, at = errors[:, partial.epochs - 1], 1 - partial.accuracy.accuracy
+        slope, start, *_ = stats.linregress(np.log(known), np.log(errors[:, -1]))
+        expected = factor * (1 - np.exp(start + slope * np.log(at)))
+        assert pruning.expected_reward(partial) == pytest.approx(expected), f"after {partial.epochs} epochs"
+    fresh = Pruning(Together(()), appraisal, backbone=str(SPACE.backbone), records=run.records[:4])
+    assert [fresh.expected_reward(partial) for partial in partials] == [None] * 3, "too few have finished"
+
+
 def _belief(search: SearchConfig, preparation: Any, told: Told, expected: float | None) -> Belief:
-    costs = CostModel(
+    problem = search_problem(search, preparation, reward_of(search, preparation), _costs(search, preparation))
+    verdicts = read_verdicts(told.study, MEMBERS, lambda partial: expected if partial.accuracy else None)
+    return Belief(Knowledge(problem), verdicts)
+
+
+def _costs(search: SearchConfig, preparation: Any) -> CostModel:
+    return CostModel(
         workload=target_workload(search, preparation),
         device_kind="cpu",
         step_times=TableStepTimes([fake_search.TABLE], [1.0], SPACE.backbone),
     )
-    problem = search_problem(search, preparation, reward_of(search, preparation), costs)
-    verdicts = read_verdicts(told.study, MEMBERS, lambda partial: expected if partial.accuracy else None)
-    return Belief(Knowledge(problem), verdicts)
 
 
 def record(number: int, state: State, **facts: Any) -> TrialRecord:

@@ -79,7 +79,6 @@ def test_nothing_is_forecast_before_enough_have_finished() -> None:
     for number, error in enumerate(ERRORS[:7]):
         told(pruner, number, [1 - 2 * error, 1 - error])
     assert pruner.after_epoch(subject(8), [0.1]) is None
-    assert pruner.expected_accuracy([0.1]) is None
     told(pruner, 7, [0.64, 0.82])
     assert pruner.after_epoch(subject(8), [0.1]) is not None
 
@@ -99,12 +98,6 @@ def test_asked_twice_it_answers_the_same_and_nothing_comes_back() -> None:
     assert answers[0] is not None
     assert len(set(answers)) == 1
     assert pruner.promoted() is None
-
-
-def test_what_is_expected_of_a_stopped_training_lies_on_the_line() -> None:
-    slope, start, *_ = stats.linregress(np.log(2 * ERRORS * WOBBLE), np.log(ERRORS))
-    expected = 1 - math.exp(start + slope * math.log(0.4))
-    assert with_eight().expected_accuracy([0.6]) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("confidence", [0.0, 1.0, -0.5, math.nan])

@@ -280,7 +280,6 @@ def test_asked_twice_it_answers_the_same(make: Callable[..., Pruner]) -> None:
             answers = [pruner.after_epoch(subject(number), curve) for _ in range(3)]
             assert answers == [answers[0]] * 3, f"seed {seed}"
             assert pruner.before(subject(number)) is None
-            assert pruner.expected_accuracy(curve) is None
 
 
 def test_brackets_are_as_large_as_hyperbands() -> None:

@@ -15,10 +15,8 @@ from nas.pruners.together import Together
 class Scripted:
     """Gives set answers, and notes what it is told."""
 
-    def __init__(
-        self, *, against: str | None = None, lets_on: Sequence[int] = (), expects: float | None = None
-    ) -> None:
-        self.against, self.lets_on, self.expects = against, list(lets_on), expects
+    def __init__(self, *, against: str | None = None, lets_on: Sequence[int] = ()) -> None:
+        self.against, self.lets_on = against, list(lets_on)
         self.told_of: list[tuple[int, str | None]] = []
 
     def before(self, subject: Subject) -> str | None:
@@ -33,9 +31,6 @@ class Scripted:
     def promoted(self) -> int | None:
         return self.lets_on.pop(0) if self.lets_on else None
 
-    def expected_accuracy(self, curve: Sequence[float]) -> float | None:
-        return self.expects
-
 
 def subject(number: int, factor: float | None = 1.0) -> Subject:
     return Subject(number=number, architecture=f"a{number}", reward_factor=factor)
@@ -46,19 +41,18 @@ def pruned(number: int, *curve: float, factor: float | None = 1.0) -> Trained:
 
 
 def test_the_first_reason_counts_and_all_learn() -> None:
-    silent, first, second = Scripted(), Scripted(against="first"), Scripted(against="second", expects=0.7)
+    silent, first, second = Scripted(), Scripted(against="first"), Scripted(against="second")
     together = Together([silent, first, second])
     assert (together.before(subject(0)), together.after_epoch(subject(0), [0.5])) == ("first", "first")
     together.told(pruned(0, 0.5), "first")
     assert silent.told_of == first.told_of == second.told_of == [(0, "first")]
-    assert together.expected_accuracy([0.5]) == 0.7
 
 
 def test_none_at_all_lets_everything_go_on() -> None:
     nobody = Together([])
     nobody.told(pruned(0, 0.5), "stopped by hand")
     assert nobody.before(subject(1)) is nobody.after_epoch(subject(1), [0.1]) is None
-    assert nobody.promoted() is nobody.expected_accuracy([0.1]) is None
+    assert nobody.promoted() is None
 
 
 @pytest.mark.parametrize("turned", [False, True])

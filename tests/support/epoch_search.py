@@ -134,7 +134,6 @@ class Script:
     """Epochs after which others stop."""
     promotes: dict[int, int] = field(default_factory=dict)
     """Those that go on once so many verdicts are told."""
-    expects: float | None = None
     seen: list[str] = field(default_factory=list)
     """Architectures in the order in which they came; the backbone is not among them."""
     asked: list[tuple[str, int]] = field(default_factory=list)
@@ -158,9 +157,6 @@ class Script:
             numbers = (each.subject.number for each, _ in self.told_of if each.subject.architecture == self.seen[place])
             return next(numbers)
         return None
-
-    def expected_accuracy(self, curve: Sequence[float]) -> float | None:
-        return self.expects
 
     def _place(self, architecture: str) -> int:
         if architecture not in self.seen:
