@@ -64,6 +64,7 @@ class Ending(StrEnum):
     EXHAUSTED = "exhausted"
     """The sampler finds nothing new."""
     TIMEOUT = "timeout"
+    """Something is left to be done, be it that pruned candidates go on."""
     INTERRUPTED = "interrupted"
 
 
@@ -143,10 +144,11 @@ class StudyLoop:
     @property
     def ending(self) -> Ending:
         """Why nothing more is proposed, once that is so."""
-        if self.judged >= self._config.trials:
-            return Ending.COMPLETE
-        if self._is_exhausted:
-            return Ending.EXHAUSTED
+        if not self._proposals.num_promoted:
+            if self.judged >= self._config.trials:
+                return Ending.COMPLETE
+            if self._is_exhausted:
+                return Ending.EXHAUSTED
         return Ending.TIMEOUT if self._clock() >= self._deadline else Ending.INTERRUPTED
 
     def next_task(self) -> Task | None:
@@ -258,9 +260,7 @@ class StudyLoop:
                 tell_failed(self._study, trial, INTERRUPTED)
 
     def _enqueue_promoted(self) -> None:
-        """Let pruned candidates that deserve it by now go on, before anything new is proposed."""
-        if self._clock() >= self._deadline:
-            return
+        """Let pruned candidates that deserve it by now go on, before anything new; after a time-out, the next time."""
         for record in self._pruning.promotions():
             self._proposals.promote(record)
 

@@ -4,6 +4,7 @@ import csv
 import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -17,7 +18,7 @@ from nas.config import SearchConfig
 from nas.driver_storage import DriverStorage
 from nas.executors.interface import Died, Event
 from nas.run import Run
-from nas.study import Ending
+from nas.study import Ending, StudyLoop
 from nas.trial_checkpoints import checkpoint_folder, kept_training
 from nas.trials import State, TrialRecord
 
@@ -263,6 +264,26 @@ def test_checkpoints_stay_while_they_may_be_of_use(tmp_path: Path) -> None:
     executor = Keeping(others, Script(stops={0: 1}))
     epoch_search.run(others, executor, executor.script)
     assert not any(executor.is_left), "nobody promotes"
+
+
+def test_what_is_owed_when_the_time_is_over_goes_on_the_next_time(tmp_path: Path) -> None:
+    late = config(tmp_path, trials=5, timeout_s=60.0)
+    executor = Keeping(late, Script(stops={0: 1}, promotes={0: 5}))
+    # When the last of the five ends, so that the pruner asks for the first one again: 4 times 4 epochs and 1.
+    loop = partial(StudyLoop, clock=lambda: 61.0 if len(executor.trained) >= 17 else 0.0)
+    with mock.patch("nas.search.StudyLoop", loop):
+        run, ending = epoch_search.run(late, executor, executor.script)
+    assert ending is Ending.TIMEOUT
+    assert len(own(run)) == 5
+    assert run.records[-1].state is State.WAITING
+    assert len(executor.trained) == 17, "nothing is begun any more"
+    name = executor.script.seen[0]
+    assert executor.file(name).exists()
+    run, ending = epoch_search.run(config(tmp_path, trials=5), executor, Script())
+    assert ending is Ending.COMPLETE
+    assert [record.state for record in run.records] == [State.COMPLETE, State.PRUNED] + [State.COMPLETE] * 4
+    assert [epoch for each, epoch in executor.trained if each == name] == [1, 2, 3, 4]
+    assert not executor.file(name).exists()
 
 
 @pytest.mark.slow
