@@ -200,6 +200,7 @@ class Evaluator(Evaluate):
             self._timing.device == self._device
             and setting.dtype == "auto"
             and setting.batch_size == self._config.train.batch_size
+            and fidelity.width == 1.0
             and (setting.resolution or size) == (fidelity.resolution or size)
             and self._timing.threads == torch.get_num_threads()
         )
@@ -264,10 +265,13 @@ class Evaluator(Evaluate):
 
     def _proxy_of(self, work: Judge | Retrain) -> AccuracyProxy:
         """The run's accuracy proxy, or one with another training, which is kept for the next task."""
-        if not isinstance(work, Retrain) or (work.fidelity is None and work.train is None):
+        if not isinstance(work, Retrain):
             return self._proxy
         fidelity, train = work.fidelity or self._config.fidelity, work.train or self._config.train
+        if (fidelity, train) == (self._config.fidelity, self._config.train):
+            return self._proxy
         if self._other is None or (self._other.fidelity, self._other.train_config) != (fidelity, train):
+            self._other = None  # three sets of images need not fit
             self._other = self._proxy.at(fidelity, train)
         self._other.mode = self._proxy.mode
         return self._other

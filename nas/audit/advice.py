@@ -68,12 +68,12 @@ def verdict(analysis: Analysis) -> str:
 def _reach(analysis: Analysis, chosen: Recommendation) -> str:
     aim, ceiling = analysis.results.config.min_tau, analysis.ceiling
     if chosen.reaches == "aim":
-        return f"It is the cheapest that reaches τ {aim:g}."
+        return f"None that reaches τ {aim:g} is clearly cheaper."
     if ceiling is None:
         return f"None reaches τ {aim:g}; it ranks best. How much of that is noise is not known yet."
     limit = f"another training of the target itself reaches {ceiling.accuracy.tau:.2f}"
     if chosen.reaches == "ceiling":
-        return f"It is the cheapest that ranks as well as noise allows: {limit}."
+        return f"None that ranks as well as noise allows is clearly cheaper: {limit}."
     if ceiling.accuracy.tau < aim:
         return f"τ {aim:g} is out of reach, since {limit}: noise from seed to seed limits it. This one ranks best."
     return f"None reaches τ {aim:g}, though {limit}: noise does not forbid it, longer trainings may. It ranks best."
@@ -102,22 +102,22 @@ def sample_text(analysis: Analysis) -> str:
 
 
 def suited_exponents(standing: Standing, search: SearchConfig) -> dict[str, float]:
-    """The reward's w and v that suit a proxy's accuracies; none where they are not known, or out of their range."""
-    if standing.slope is None:
+    """The reward's w and v that suit a proxy's accuracies; none where the audit does not show that they are better."""
+    if standing.slope is None or not standing.slope.is_sure or standing.suited_reward.tau < standing.reward.tau:
         return {}
-    found = {name: round(getattr(search, name) / standing.slope, 3) for name in ("w", "v")}
+    found = {name: round(getattr(search, name) / standing.slope.value, 3) for name in ("w", "v")}
     return found if max(map(abs, found.values())) <= MAX_EXPONENT else {}
 
 
 def exponents_text(standing: Standing, search: SearchConfig) -> str:
-    """Why a search by a proxy needs other exponents, in a sentence; empty where it does not."""
-    suited = suited_exponents(standing, search)
-    if not suited or standing.slope is None:
-        return ""
+    """Which exponents a search by a proxy needs, and why, in a sentence."""
+    suited, slope, plain = suited_exponents(standing, search), standing.slope, tau_text(standing.reward)
+    if not suited or slope is None:
+        return f"Its reward's τ is {plain} with w {search.w:g} and v {search.v:g}; whether others suit it is not sure."
     return (
-        f"Its accuracies differ {1 / standing.slope:.2g} times as much as the target's (in logarithms): with w "
-        f"{suited['w']:g} and v {suited['v']:g} the reward's τ is {tau_text(standing.suited_reward)}, with "
-        f"{search.w:g} and {search.v:g} {tau_text(standing.reward)}."
+        f"Its accuracies differ {1 / slope.value:.1f} [{1 / slope.high:.1f}, {1 / slope.low:.1f}] times as much as the "
+        f"target's (in logarithms): with w {suited['w']:g} and v {suited['v']:g} its reward's τ is "
+        f"{tau_text(standing.suited_reward)}, with {search.w:g} and {search.v:g} {plain}."
     )
 
 

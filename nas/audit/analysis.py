@@ -95,11 +95,11 @@ def recommend(standings: Sequence[Standing], ceiling: Ceiling | None, min_tau: f
     front = sorted((each for each in standings if each.on_front), key=lambda each: each.cost)
     if not front:
         return None
-    for each in front:
-        if reach(each, ceiling, min_tau) != "neither":
-            # On the front, the dearest of those that are as cheap ranks best.
-            best = [other for other in front if other.cost <= _ALIKE * each.cost][-1]
-            return Recommendation(standing=best, reaches=reach(best, ceiling, min_tau))
+    good = [each for each in front if reach(each, ceiling, min_tau) != "neither"]
+    if good:
+        # On the front, the dearest of those that are as cheap ranks best.
+        best = [each for each in good if each.cost <= _ALIKE * good[0].cost][-1]
+        return Recommendation(standing=best, reaches=reach(best, ceiling, min_tau))
     return Recommendation(standing=front[-1], reaches="neither")
 
 

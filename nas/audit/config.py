@@ -93,6 +93,15 @@ class AuditConfig(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _sample_can_be_drawn(self) -> Self:
+        size, method = self.search.search_space().size, self.search.step_time.method
+        if self.num_architectures > size:
+            raise ValueError(f"num_architectures must be at most {size}, the space's, got {self.num_architectures}")
+        if method == "measured":
+            raise ValueError("search.step_time.method must be predicted or macs in an audit, got measured")
+        return self
+
+    @model_validator(mode="after")
     def _proxies_are_no_targets(self) -> Self:
         if any(proxy.key == self.target.key for proxy in self.proxies):
             raise ValueError(f"proxies must differ from the target, got {self.target.key}")

@@ -11,9 +11,9 @@ from ..evaluation_tasks import AccuracyRecord, Preparation, Retrain
 from ..executors.interface import Died
 from ..task_queue import PlannedTasks
 from ..trial_checkpoints import KeptTraining, forget_trainings
-from .config import AuditConfig
+from .config import AuditConfig, ProxyTraining
 from .keeping import read_trainings, write_failed_training, write_training
-from .results import Cell
+from .results import Cell, rough_cost
 
 
 class AuditLoop(PlannedTasks[Cell]):
@@ -62,7 +62,15 @@ class AuditLoop(PlannedTasks[Cell]):
             fidelity=training.fidelity,
             train=training.train_config(self._search.train),
         )
-        return work, self._search.trial_timeout_s
+        return work, self._timeout_s(training)
+
+    def _timeout_s(self, training: ProxyTraining) -> float | None:
+        """A search's limit is meant for its own short training; what is longer has longer."""
+        limit, own = self._search.trial_timeout_s, self._config.search
+        if limit is None:
+            return None
+        size = own.search_space().resolution
+        return limit * max(1.0, rough_cost(training, size) / rough_cost(own.fidelity, size))
 
     def keep(self, plan: Cell, result: object) -> None:
         if not isinstance(result, AccuracyRecord):

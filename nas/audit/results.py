@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from proxies.costs import Costs
+from proxies.training.config import Fidelity
 
 from ..evaluation_tasks import AccuracyRecord
 from .config import AuditConfig, ProxyTraining
@@ -70,11 +71,11 @@ def planned_cells(config: AuditConfig, num_architectures: int) -> list[Cell]:
     return [cell for round in rounds for cell in round]
 
 
-def rough_cost(training: ProxyTraining, resolution: int) -> float:
+def rough_cost(training: Fidelity, resolution: int) -> float:
     """What a training costs beside others, before any has been measured: images seen, by their pixels and width.
 
     Args:
-        training: Of the audit.
+        training: How much of it.
         resolution: Pixels per side of a training that names none, the space's.
     """
     pixels = (training.resolution or resolution) ** 2

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import optuna
 from optuna.exceptions import StorageInternalError
 
 from proxies.costs import CostModel
@@ -22,7 +21,9 @@ from ..pricing import make_cost_model, require_tables, reward_of
 from ..reward import Reward
 from ..run_directory import RunDirectory, RunDirectoryError, write_whole
 from ..search import MakeExecutor
+from ..search_limits import search_limits
 from ..storage import load_study, open_study, require_same_question
+from ..survey import Survey, SurveyedSource
 from ..trials import read_fingerprint, read_preparation, read_tables_of
 from .config import AuditConfig, read_audit_config
 from .keeping import read_sample, read_trainings, write_sample
@@ -129,8 +130,8 @@ def _require_same_audit(directory: RunDirectory, config: AuditConfig, search: Se
 
 
 def _train(config: AuditConfig, opening: Opening, observer: AuditObserver) -> None:
-    preparation, costs = _prepare(opening)
-    architectures = _sample(config, opening.study, costs)
+    preparation, costs, survey = _prepare(opening)
+    architectures = _sample(config, opening, costs)
     planned = planned_cells(config, len(architectures))
     trainings = {training.key: training for training in (config.target, *config.audited)}
     size = config.search.search_space().resolution
@@ -155,32 +156,32 @@ def _train(config: AuditConfig, opening: Opening, observer: AuditObserver) -> No
         on_progress=tell,
         log_death=log_death,
     )
-    if not opening.dispatch(loop):
+    if not opening.dispatch(SurveyedSource(loop, survey) if survey else loop):
         raise InterruptedSearchError
 
 
-def _prepare(opening: Opening) -> tuple[Preparation, CostModel]:
-    inspection, _ = opening.look_around()
+def _prepare(opening: Opening) -> tuple[Preparation, CostModel, Survey | None]:
+    inspection, survey = opening.look_around()
     preparation = opening.prepare(inspection)
     costs = make_cost_model(opening.config, preparation, read_tables_of(opening.study))
     if costs is None:
         table, _ = opening.one(Calibrate(preparation=preparation), StepTimeTable)
         costs = opening.keep_table(preparation, table)
-    return preparation, costs
+    return preparation, costs, survey
 
 
-def _sample(config: AuditConfig, study: optuna.Study, costs: CostModel) -> Sequence[str]:
+def _sample(config: AuditConfig, opening: Opening, costs: CostModel) -> Sequence[str]:
     """The architectures, the same ones as at earlier starts and, if more are asked for now, more."""
-    known = read_sample(study)
+    known = read_sample(opening.study)
     if len(known) == config.num_architectures:
         return known
-    space = config.search.search_space()
-    found = [str(each) for each in spread_sample(space, costs, config.num_architectures, seed=config.seed)]
+    space = opening.config.search_space()
+    limits = search_limits(opening.config, costs, costs.over(space))
+    chosen = spread_sample(space, costs, config.num_architectures, seed=config.seed, limits=limits)
+    found = [str(each) for each in chosen]
     if found[: len(known)] != known:
-        raise RunDirectoryError(
-            f"{config.out} holds another sample of this space, of another version: take another --out"
-        )
-    write_sample(study, found)
+        raise RunDirectoryError(f"{config.out} holds another sample of this space (take another --out)")
+    write_sample(opening.study, found)
     return found
 
 

@@ -10,10 +10,16 @@ from proxies.costs import CostModel
 from search_spaces.architecture import Architecture
 from search_spaces.space import SearchSpace
 
-_POOL = 2_000
+from ..executors.interface import RefusedError
+from ..limits import Limits
+
+_POOL = 4_000
+NO_LIMITS = Limits(())
 
 
-def spread_sample(space: SearchSpace, costs: CostModel, number: int, *, seed: int) -> list[Architecture]:
+def spread_sample(
+    space: SearchSpace, costs: CostModel, number: int, *, seed: int, limits: Limits = NO_LIMITS
+) -> list[Architecture]:
     """Members of a space that lie far apart in MACs and step time, from the cheapest to the dearest; no two alike.
 
     A sample is the beginning of every larger one with the same seed.
@@ -23,15 +29,22 @@ def spread_sample(space: SearchSpace, costs: CostModel, number: int, *, seed: in
         costs: Know MACs and step times.
         number: Of members.
         seed: Of the pool that they are chosen from.
+        limits: What no search would train is left out: over a wider range than a search's every proxy ranks better.
 
     Raises:
-        ValueError: If the space has fewer members, or step times are not known beforehand.
+        RefusedError: If fewer members are found that keep the limits.
+        ValueError: If step times are not known beforehand.
     """
     rng = random.Random(seed)
-    pool = list(dict.fromkeys(space.sample(rng) for _ in range(max(_POOL, 4 * number))))
+    drawn = list(dict.fromkeys(space.sample(rng) for _ in range(_POOL)))
+    rows = np.stack([space.encode(architecture) for architecture in drawn])
+    keep = np.flatnonzero(limits.allowed(rows))
+    pool, known = [drawn[place] for place in keep], costs.over(space)(rows[keep])
     if len(pool) < number:
-        raise ValueError(f"the space must have at least {number} members, found {len(pool)}")
-    known = costs.over(space)(np.stack([space.encode(architecture) for architecture in pool]))
+        raise RefusedError(
+            f"num_architectures must be at most {len(pool)}, which were found in the space within its limits, got "
+            f"{number}"
+        )
     if known.step_time_s is None:
         raise ValueError("an audit needs known step times: step_time.method predicted or macs")
     # By rank, so that neither outliers nor the crowd decide how densely a region is covered.

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from proxies.ranking import Ranking
 
 from .config import ProxyTraining
-from .exponents import foretold, slope_of
+from .exponents import Slope, foretold, slope_of
 from .scores import Floats, Scores, Selection, mean_of, select
 from .yardstick import FEWEST, Yardstick, rank_common, rank_pairs
 
@@ -28,10 +28,11 @@ class Standing:
     """Of its accuracies against the target's, both means over their trainings."""
     reward: Ranking
     """Of the rewards that follow from them with the search's exponents."""
-    slope: float | None
+    slope: Slope | None
     """Of the logarithm of the target's accuracy over that of its own; None where that cannot be said."""
     suited_reward: Ranking
-    """As `reward`, with the exponents divided by the slope, which no architecture had a say in for itself."""
+    """As `reward`, with the exponents divided by the slope, which no architecture had a say in for itself; where the
+    slope is not sure, with the exponents as they are."""
     beside_ceiling: float | None
     """τ of its accuracies as the ceiling is taken: against all trainings of the target but one, averaged."""
     cost: float
@@ -57,7 +58,8 @@ def standing_of(training: ProxyTraining, scores: Scores, target: Yardstick) -> S
         return _why_not(accuracy[both], both)
     full, true, factors = target.training, target.accuracy[both], target.factors[both]
     slope = slope_of(accuracy[both], true)
-    rewards = factors * (accuracy[both] if slope is None else foretold(accuracy[both], true))
+    is_sure = slope is not None and slope.is_sure
+    rewards = factors * (foretold(accuracy[both], true) if is_sure else accuracy[both])
     suited = rank_pairs(rewards[None], target.rewards[None, both])
     return Standing(
         training=training,

@@ -13,6 +13,7 @@ from ..run_directory import write_whole
 from .advice import cost_text, describe, exponents_text, suited_exponents, tau_text
 from .analysis import Analysis, Recommendation
 from .config import ProxyTraining
+from .exponents import Slope
 from .results import AuditResults, Cell
 from .scores import Selection
 from .standing import Standing
@@ -26,7 +27,8 @@ _CELL_COLUMNS = (
 )  # fmt: skip
 _PROXY_COLUMNS = (
     "training", "state", "reason", "num_architectures", "tau", "tau_low", "tau_high", "tau_beside_ceiling",
-    "reward_tau", "reward_tau_low", "reward_tau_high", "slope", "suited_reward_tau", "suited_reward_tau_low",
+    "reward_tau", "reward_tau_low", "reward_tau_high", "slope", "slope_low", "slope_high",
+    "suited_reward_tau", "suited_reward_tau_low",
     "suited_reward_tau_high", "cost", "images", "top", "top_found", "top_chance",
     "reward_regret", "accuracy_top_found", "accuracy_regret", "on_front", "recommended", "epochs",
     "resolution", "data_share", "width", "lr", "batch_size",
@@ -82,7 +84,7 @@ def fragment(analysis: Analysis, chosen: Recommendation) -> str:
         f"# {each.training.key}: {describe(each.training)}. Kendall's τ {tau_text(each.accuracy)} against "
         f"{describe(config.target)}, on {each.num_architectures} architectures{state},",
         f"# at {cost_text(each.cost)} of the cost; audit {config.out}, {analysis.results.device}.",
-        *([f"# {text}"] if (text := exponents_text(each, config.search)) else []),
+        f"# {exponents_text(each, config.search)}",
     ]
     own, suited = _own_training(each.training), suited_exponents(each, config.search)
     values: dict[str, object] = {"fidelity": each.training.fidelity.model_dump(mode="json")}
@@ -134,7 +136,11 @@ def _standing_row(each: Standing, recommended: bool) -> dict[str, Any]:
         **_interval("tau", each.accuracy),
         "tau_beside_ceiling": each.beside_ceiling,
         **_interval("reward_tau", each.reward),
-        "slope": each.slope,
+        **(
+            {"slope": each.slope.value, "slope_low": each.slope.low, "slope_high": each.slope.high}
+            if each.slope
+            else {}
+        ),
         **_interval("suited_reward_tau", each.suited_reward),
         "cost": each.cost,
         "images": each.images,
@@ -146,6 +152,10 @@ def _standing_row(each: Standing, recommended: bool) -> dict[str, Any]:
 
 def _interval(name: str, ranking: Ranking) -> dict[str, float]:
     return {name: ranking.tau, f"{name}_low": ranking.low, f"{name}_high": ranking.high}
+
+
+def _slope(slope: Slope | None) -> dict[str, float]:
+    return {"slope": slope.value, "slope_low": slope.low, "slope_high": slope.high} if slope else {}
 
 
 def _selections(by_reward: Selection | None, by_accuracy: Selection | None) -> dict[str, Any]:

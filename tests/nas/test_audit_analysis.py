@@ -14,7 +14,7 @@ from scipy.stats import kendalltau, linregress
 from nas.audit.advice import exponents_text, suited_exponents, verdict
 from nas.audit.analysis import Analysis, analyse, recommend
 from nas.audit.config import ProxyTraining
-from nas.audit.exponents import foretold, slope_of
+from nas.audit.exponents import Slope, foretold, slope_of
 from nas.audit.results import AuditResults, Cell
 from nas.audit.scores import mean_of, scores_of, select
 from nas.audit.standing import Standing, standing_of, with_front
@@ -193,15 +193,19 @@ def test_accuracies_that_are_all_equal_rank_nothing() -> None:
     assert not any(each.training == SHORT for each in analysis.stops)
 
 
+def ranking(tau: float) -> Ranking:
+    return Ranking(tau=tau, low=tau - 0.1, high=tau + 0.1)
+
+
 def made_up(epochs: int, tau: float, cost: float, beside: float | None = None) -> Standing:
-    ranking = Ranking(tau=tau, low=tau - 0.1, high=tau + 0.1)
+    found = ranking(tau)
     return Standing(
         training=ProxyTraining(epochs=epochs),
         num_architectures=20,
-        accuracy=ranking,
-        reward=ranking,
+        accuracy=found,
+        reward=found,
         slope=None,
-        suited_reward=ranking,
+        suited_reward=found,
         beside_ceiling=beside,
         cost=cost,
         images=cost,
@@ -212,12 +216,12 @@ def made_up(epochs: int, tau: float, cost: float, beside: float | None = None) -
 
 
 def made_up_ceiling(tau: float) -> Ceiling:
-    ranking = Ranking(tau=tau, low=tau - 0.1, high=tau + 0.1)
+    found = ranking(tau)
     return Ceiling(
         num_trainings=2,
         num_architectures=20,
-        accuracy=ranking,
-        reward=ranking,
+        accuracy=found,
+        reward=found,
         seed_to_seed=tau,
         found=4.0,
         seed_error=0.01,
@@ -250,6 +254,14 @@ def test_of_proxies_that_are_about_as_cheap_the_better_one_is_recommended() -> N
     found = recommend(standings, None, 0.75)
     assert found is not None
     assert found.standing.training.epochs == 2
+
+
+def test_of_alike_only_what_reaches_the_ceiling_is_recommended() -> None:
+    """The dearer one ranks better, but not on the ceiling's own yardstick."""
+    standings = with_front([made_up(2, 0.70, 0.10, beside=0.65), made_up(4, 0.72, 0.105, beside=0.55)])
+    found = recommend(standings, made_up_ceiling(0.6), 0.75)
+    assert found is not None
+    assert (found.standing.training.epochs, found.reaches) == (2, "ceiling")
 
 
 @pytest.mark.parametrize(
@@ -293,7 +305,10 @@ def foretold_by_scipy(proxy: Any, target: Any, place: int) -> float:
 class TestExponents:
     def test_the_law_of_a_proxy_that_exaggerates_is_found(self) -> None:
         target = np.random.default_rng(0).uniform(0.8, 0.9, 20)
-        assert slope_of(target**5, target) == pytest.approx(0.2)
+        slope = slope_of(target**5, target)
+        assert slope is not None
+        assert slope.is_sure
+        assert (slope.low, slope.value, slope.high) == pytest.approx((0.2, 0.2, 0.2))
         assert foretold(target**5, target) == pytest.approx(target)
 
     def test_with_suited_exponents_it_ranks_rewards_as_the_target_does(self) -> None:
@@ -303,17 +318,16 @@ class TestExponents:
         squeezed = replace(scores, accuracy=mean_of(yardstick_of(results).scores.accuracy)[None] ** 5)
         found = standing_of(SHORT, squeezed, yardstick_of(results))
         assert isinstance(found, Standing)
-        assert found.slope == pytest.approx(0.2)
+        assert found.slope is not None
         assert found.suited_reward.tau == pytest.approx(1.0)
         assert found.reward.tau < 0.95
         suited = suited_exponents(found, results.config.search)
         assert suited == {"w": pytest.approx(-0.35), "v": pytest.approx(-0.25)}
-        assert "differ 5 times as much" in exponents_text(found, results.config.search)
+        assert "differ 5.0 [5.0, 5.0] times as much" in exponents_text(found, results.config.search)
 
     @pytest.mark.parametrize(
         "proxy",
         [
-            pytest.param(lambda target: 1 - target, id="runs-against-it"),
             pytest.param(lambda target: np.full(20, 0.5), id="says-nothing"),
             pytest.param(lambda target: target - target.min(), id="holds-a-zero"),
         ],
@@ -322,15 +336,37 @@ class TestExponents:
         target = np.random.default_rng(0).uniform(0.8, 0.9, 20)
         assert slope_of(proxy(target), target) is None
 
+    def test_one_that_runs_against_the_target_is_never_sure(self) -> None:
+        target = np.random.default_rng(0).uniform(0.8, 0.9, 20)
+        slope = slope_of(1 - target, target)
+        assert slope is not None
+        assert not slope.is_sure
+
+    def test_the_interval_covers_the_truth_nine_times_in_ten(self) -> None:
+        rng, covered = np.random.default_rng(1), 0
+        for draw in range(200):
+            proxy = rng.uniform(0.6, 0.9, 40)
+            target = np.exp(0.3 * np.log(proxy) + rng.normal(0, 0.03, 40))
+            slope = slope_of(proxy, target, seed=draw)
+            covered += slope is not None and slope.low <= 0.3 <= slope.high
+        assert 0.82 <= covered / 200 <= 0.96
+
     def test_of_four_architectures_nothing_is_said(self) -> None:
         target = np.array([0.8, 0.85, 0.9, 0.95])
         assert slope_of(target, target) is None
 
     def test_exponents_beyond_those_of_a_recipe_are_not_advised(self) -> None:
-        steep = replace(made_up(2, 0.8, 0.1), slope=0.02)
+        steep = replace(made_up(2, 0.8, 0.1), slope=Slope(value=0.02, low=0.019, high=0.021))
         search = fake_audit.config().search.model_copy(update={"w": -0.5})
         assert suited_exponents(steep, search) == {}
-        assert exponents_text(steep, search) == ""
+        assert "not sure" in exponents_text(steep, search)
+
+    def test_exponents_that_do_not_rank_better_are_not_advised(self) -> None:
+        slope = Slope(value=0.2, low=0.15, high=0.25)
+        search = fake_audit.config().search
+        better, worse = (replace(made_up(2, 0.8, 0.1), slope=slope, suited_reward=ranking(tau)) for tau in (0.9, 0.7))
+        assert suited_exponents(better, search) == {"w": -0.35, "v": -0.25}
+        assert suited_exponents(worse, search) == {}
 
 
 def test_the_best_that_a_search_would_find_are_those_by_reward() -> None:

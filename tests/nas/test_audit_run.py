@@ -12,11 +12,12 @@ from scipy.spatial.distance import pdist
 from scipy.stats import rankdata
 
 from nas.audit.config import AuditConfig, ProxyTraining, default_proxies, read_audit_config
+from nas.audit.loop import AuditLoop
 from nas.audit.results import AuditResults, Cell, planned_cells
 from nas.audit.run import AuditObserver, read_audit, run_audit
 from nas.audit.sample import spread_sample
 from nas.evaluation_tasks import Retrain
-from nas.executors.interface import Done, Event, Interrupted
+from nas.executors.interface import Done, Event, Interrupted, RefusedError
 from nas.opening import InterruptedSearchError
 from nas.pricing import make_cost_model
 from nas.run_directory import RunDirectoryError
@@ -124,6 +125,23 @@ def test_a_requested_stop_is_told(tmp_path: Path) -> None:
     assert len(read_audit(tmp_path / "audit").trainings) == 3
 
 
+def test_what_is_longer_than_the_searchs_training_may_take_longer(tmp_path: Path) -> None:
+    limits: dict[int, float | None] = {}
+
+    class Spy(AuditLoop):
+        def work(self, plan: Cell) -> tuple[Retrain, float | None]:
+            work, limit = super().work(plan)
+            assert work.fidelity is not None
+            limits[work.fidelity.epochs] = limit
+            return work, limit
+
+    search = {"space": fake_search.SPACE, "fidelity": {"epochs": 2}, "trial_timeout_s": 10.0}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nas.audit.run.AuditLoop", Spy)
+        audit(config(tmp_path / "audit", search=search))
+    assert limits == {8: 40.0, 2: 10.0, 1: 10.0}
+
+
 def test_what_cannot_be_trained_is_told_and_left_out(tmp_path: Path) -> None:
     sample = audit(config(tmp_path / "whole")).architectures
     results = audit(config(tmp_path / "audit"), Recorder(refuse=sample[2].architecture))
@@ -206,12 +224,22 @@ class TestSample:
         space = settings.search.search_space()
         assert spread_sample(space, costs, 12, seed=1)[:5] == spread_sample(space, costs, 5, seed=1)
 
+    def test_it_keeps_the_searchs_limits(self, tmp_path: Path) -> None:
+        """What no search would train tells nothing of how its proxy ranks."""
+        dear = max(each.costs.params for each in audit(config(tmp_path / "free")).architectures)
+        search = {"space": fake_search.SPACE, "max_params": dear - 1}
+        assert all(each.costs.params < dear for each in audit(config(tmp_path / "kept", search=search)).architectures)
+        search = {"space": fake_search.SPACE, "max_step_time_s": 1e-9}
+        with pytest.raises(RefusedError, match="num_architectures must be at most 0") as refusal:
+            audit(config(tmp_path / "none", search=search))
+        assert "\n" not in str(refusal.value)
+
     def test_a_space_that_is_too_small_is_refused(self, tmp_path: Path) -> None:
         settings = config(tmp_path, search={"space": fake_search.TINY_SPACE})
         space = settings.search.search_space()
         costs = make_cost_model(settings.search, fake_search.PREPARATION, [fake_search.TABLE])
         assert costs is not None
-        with pytest.raises(ValueError, match=f"at least {space.size + 1} members, found {space.size}"):
+        with pytest.raises(RefusedError, match=f"at most {space.size}, .* got {space.size + 1}"):
             spread_sample(space, costs, space.size + 1, seed=0)
 
 
@@ -243,6 +271,8 @@ class TestConfig:
             ({"proxies": [{"epochs": 2, "width": 0.1}]}, "e2-w0.1: width 0.1 is too small for the space"),
             ({"proxies": [{"epochs": 2, "resolution": 1}]}, "e2-r1: resolution must be at least the space's total"),
             ({"top": 6}, r"num_architectures must be above top \(6\), got 6"),
+            ({"num_architectures": 10**9}, r"num_architectures must be at most \d+, the space's, got 1000000000"),
+            ({"search": {"step_time": "measured"}}, "must be predicted or macs in an audit, got measured"),
             ({"target_seeds": 1}, "greater than or equal to 2"),
         ],
     )
