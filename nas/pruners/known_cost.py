@@ -12,7 +12,8 @@ class KnownCostPruner:
     Where nothing is known of it, a candidate beats the best of n others with a chance of about 1 in n. One is pruned
     when by the forecast its chance is below (1 - confidence) / n: that is the confidence that none of n candidates like
     it, pruned, would have won. So a long search does not strangle itself, as with a fixed chance for each it would: the
-    best of very many lies beyond what any single one can be expected to reach.
+    best of very many lies beyond what any single one can be expected to reach. All with a verdict are counted,
+    pruned ones, too, since each was a candidate for the lead.
 
     Where a candidate's factor is not known beforehand, because its step time is measured when it has been trained,
     nothing is pruned, neither before its training nor in it.
@@ -21,7 +22,7 @@ class KnownCostPruner:
     def __init__(self, *, confidence: float, min_finished: int = MIN_FINISHED) -> None:
         """
         Args:
-            confidence: That none of as many candidates as have finished, pruned like this one, would have won.
+            confidence: That none of as many candidates as have a verdict, pruned like this one, would have won.
             min_finished: Trainings that must have finished before any is pruned by a forecast.
 
         Raises:
@@ -31,6 +32,8 @@ class KnownCostPruner:
             raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
         self._confidence = confidence
         self._curves = LearningCurves(min_finished)
+        self._judged: set[str] = set()
+        """Architectures; one that comes again is no further candidate."""
         self._best: tuple[float, int] | None = None
         """Highest reward of a complete training, and the number of its trial."""
 
@@ -46,7 +49,8 @@ class KnownCostPruner:
         return None if forecast is None else self._verdict(subject, forecast, reached=max(curve))
 
     def told(self, trained: Trained, reason: str | None) -> None:
-        """Learn from a complete training; one that was pruned has no final accuracy to learn from."""
+        """Learn from a complete training; one that was pruned has no final accuracy, and is counted alone."""
+        self._judged.add(trained.subject.architecture)
         if not trained.is_complete or not trained.curve:
             return
         subject = trained.subject
@@ -65,7 +69,7 @@ class KnownCostPruner:
             return None
         best_reward, best_number = self._best
         needed = best_reward / subject.reward_factor
-        tail = (1.0 - self._confidence) / max(1, len(self._curves))
+        tail = (1.0 - self._confidence) / max(1, len(self._judged))
         highest = 1.0 if forecast is None else max(reached, forecast.at_most(tail))
         if highest > needed:
             return None

@@ -22,6 +22,10 @@ def told(pruner: KnownCostPruner, number: int, curve: list[float], factor: float
     pruner.told(Trained(subject=subject(number, factor), curve=tuple(curve), is_complete=True), None)
 
 
+def stopped(pruner: KnownCostPruner, number: int, curve: list[float], factor: float) -> None:
+    pruner.told(Trained(subject=subject(number, factor), curve=tuple(curve), is_complete=False), "stopped")
+
+
 def with_eight(confidence: float = 0.9, factor: float | None = 1.0) -> KnownCostPruner:
     """Final errors of 10 to 18 %, twice that after the first epoch; trial 0 is the best."""
     pruner = KnownCostPruner(confidence=confidence)
@@ -83,10 +87,12 @@ def test_nothing_is_forecast_before_enough_have_finished() -> None:
     assert pruner.after_epoch(subject(8), [0.1]) is not None
 
 
-def test_pruned_trainings_are_neither_learned_from_nor_to_be_beaten() -> None:
-    pruner, twin = with_eight(), with_eight()
+def test_pruned_trainings_count_but_are_neither_learned_from_nor_to_be_beaten() -> None:
+    # A doubt of 0.1 among ten is one of 0.08 among eight.
+    pruner, twin = with_eight(confidence=0.9), with_eight(confidence=0.92)
     lucky = Trained(subject=subject(8), curve=(0.99,), is_complete=False)
     pruner.told(lucky, "stopped")
+    pruner.told(lucky, "stopped again, after it was promoted")
     pruner.told(Trained(subject=subject(9), curve=(), is_complete=False), "never trained")
     for accuracy in np.linspace(0.5, 0.9, 41):
         assert pruner.after_epoch(subject(10), [accuracy]) == twin.after_epoch(subject(10), [accuracy])
@@ -106,7 +112,7 @@ def test_a_confidence_that_is_none_is_refused(confidence: float) -> None:
         KnownCostPruner(confidence=confidence)
 
 
-def twin_prunes(rows: list[np.ndarray], factors: list[float], curve: np.ndarray, factor: float, alpha: float) -> bool:
+def twin_prunes(rows: list[np.ndarray], factors: list[float], curve: np.ndarray, factor: float, tail: float) -> bool:
     """The rule by linregress and the textbook's interval, written out for a training in progress."""
     if len(rows) < 8:
         return False
@@ -116,7 +122,7 @@ def twin_prunes(rows: list[np.ndarray], factors: list[float], curve: np.ndarray,
     fit = stats.linregress(x, y)
     deviation = math.sqrt(np.sum((y - fit.intercept - fit.slope * x) ** 2) / (n - 2))
     width = deviation * math.sqrt(1 + 1 / n + (at - x.mean()) ** 2 / np.sum((x - x.mean()) ** 2))
-    lowest = fit.intercept + fit.slope * at - width * stats.t(n - 2).isf(alpha / n)
+    lowest = fit.intercept + fit.slope * at - width * stats.t(n - 2).isf(tail)
     highest = max(1 - math.exp(min(0.0, lowest)), *curve)
     best = max(row[-1] * known for row, known in zip(rows, factors, strict=True))
     return bool(highest * factor <= best)
@@ -138,10 +144,12 @@ def test_a_search_prunes_as_the_slow_twin_does() -> None:
         known: list[float] = []
         for number, (row, factor) in enumerate(zip(curves, factors, strict=True)):
             answers = [pruner.after_epoch(subject(number, float(factor)), row[:epoch].tolist()) for epoch in (1, 2)]
-            expected = [twin_prunes(rows, known, row[:epoch], float(factor), 0.2) for epoch in (1, 2)]
+            expected = [twin_prunes(rows, known, row[:epoch], float(factor), 0.2 / max(1, number)) for epoch in (1, 2)]
             assert [answer is not None for answer in answers] == expected, f"seed {seed}, candidate {number}"
             pruned += any(expected)
-            if not any(expected):
+            if any(expected):
+                stopped(pruner, number, row[:1].tolist(), float(factor))
+            else:
                 told(pruner, number, row.tolist(), float(factor))
                 rows.append(row)
                 known.append(float(factor))
@@ -158,7 +166,9 @@ def played(curves: np.ndarray, factors: np.ndarray, confidence: float) -> tuple[
             done += 1
             reason = pruner.after_epoch(candidate, row[:done].tolist())
         epochs += done
-        if reason is None:
+        if reason is not None:
+            stopped(pruner, number, row[:done].tolist(), float(factor))
+        else:
             told(pruner, number, row.tolist(), float(factor))
             rewards.append(row[-1] * factor)
     return 1 - epochs / (3 * len(curves)), max(rewards) < max(curves[:, -1] * factors)

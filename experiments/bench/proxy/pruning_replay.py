@@ -89,8 +89,8 @@ def replay(trainings: Sequence[Training], confidence: float) -> Replay:
     for training in trainings:
         subject = _subject(training)
         epochs, reason = _played(pruner, subject, training) if best else (len(training.curve), None)
+        pruner.told(Trained(subject=subject, curve=training.curve[:epochs], is_complete=reason is None), reason)
         if reason is None:
-            pruner.told(Trained(subject=subject, curve=training.curve, is_complete=True), None)
             best = max(best, training.reward)
         else:
             stopped_after.append(epochs)
