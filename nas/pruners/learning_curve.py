@@ -49,7 +49,7 @@ class LearningCurves:
     Finished trainings are those that were not pruned, but that bends no line: they were chosen by what stands on its
     horizontal axis. Where earlier epochs chose them too, the ones that finished are the better ones of their kind:
     the centre of a forecast errs on the side of hope. Their spread is smaller than that of all, though, so that nothing
-    of the kind is sure of its tail. In simulated searches at a confidence of 0.95 at most 1.7 % pruned a would-be leader.
+    of the kind is sure of its tail. At a confidence of 0.95 at most 1.7 % of simulated searches pruned a leader-to-be.
     """
 
     def __init__(self, min_finished: int = MIN_FINISHED) -> None:
