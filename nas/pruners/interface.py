@@ -1,8 +1,11 @@
 """What the loop asks of a pruner: which trainings need not begin, need not go on, or deserve to go on after all."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+Consent = Callable[[int], bool]
+"""Whether nobody else is against it that a pruned trial, by its number, goes on now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +27,11 @@ class Trained:
     curve: tuple[float, ...]
     """Accuracy, a fraction, after each epoch so far; empty where it was never trained."""
     is_complete: bool
+
+
+def consented(number: int) -> bool:
+    """Where there is nobody else."""
+    return True
 
 
 class Pruner(Protocol):
@@ -49,8 +57,10 @@ class Pruner(Protocol):
         """
         ...
 
-    def promoted(self) -> int | None:
-        """Number of a pruned trial, as told, that deserves to go on by now; None: none. What is asked for is taken.
+    def promoted(self, consent: Consent = consented) -> int | None:
+        """Number of a pruned trial, as told, that deserves to go on by now; None: none. What is answered is taken.
+
+        What others are against stays, and may go on when they are not any more.
 
         After a resume it may name again what goes on already; that is passed over. A promoted training is not asked
         about again up to the epoch where it was stopped.

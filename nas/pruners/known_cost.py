@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from .interface import Subject, Trained
+from .interface import Consent, Subject, Trained, consented
 from .learning_curve import MIN_FINISHED, Forecast, LearningCurves
 
 
@@ -60,7 +60,7 @@ class KnownCostPruner:
             if self._best is None or reward > self._best[0]:
                 self._best = reward, subject.number
 
-    def promoted(self) -> int | None:
+    def promoted(self, consent: Consent = consented) -> int | None:
         """What cannot win does not come back."""
         return None
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-from .interface import Subject, Trained
+from .interface import Consent, Subject, Trained, consented
 
 
 def rungs_below(num_epochs: int, *, first: int, factor: int) -> tuple[int, ...]:
@@ -53,10 +53,10 @@ class _Rung:
         """How many may go on."""
         return len(self.scores) // factor
 
-    def best_stopped(self, factor: int) -> str | None:
+    def best_stopped(self, factor: int, consent: Consent) -> str | None:
         """The best who was pruned here and belongs to those that may go on by now."""
-        chosen = self.from_the_best()[: self.room(factor)]
-        return next((architecture for architecture in chosen if architecture in self.stopped), None)
+        chosen = (each for each in self.from_the_best()[: self.room(factor)] if each in self.stopped)
+        return next((architecture for architecture in chosen if consent(self.stopped[architecture])), None)
 
 
 class SuccessiveHalving:
@@ -105,10 +105,10 @@ class SuccessiveHalving:
             elif subject.architecture not in rung.passed:
                 rung.stopped[subject.architecture] = subject.number
 
-    def promoted(self) -> int | None:
+    def promoted(self, consent: Consent = consented) -> int | None:
         """The trial of the best candidate, at the highest rung, that was pruned and belongs to the best by now."""
         for rung in reversed(self._rungs.values()):
-            architecture = rung.best_stopped(self._factor)
+            architecture = rung.best_stopped(self._factor, consent)
             if architecture is not None:
                 number = rung.stopped[architecture]
                 self._let_pass(rung, architecture)
@@ -154,9 +154,10 @@ class Hyperband:
         """Enter a training in its bracket."""
         self._bracket_of(trained.subject).told(trained, reason)
 
-    def promoted(self) -> int | None:
+    def promoted(self, consent: Consent = consented) -> int | None:
         """As in halving; the bracket that prunes earliest comes first."""
-        return next((number for bracket in self._brackets if (number := bracket.promoted()) is not None), None)
+        found = (bracket.promoted(consent) for bracket in self._brackets)
+        return next((number for number in found if number is not None), None)
 
     def _bracket_of(self, subject: Subject) -> SuccessiveHalving:
         ticket = zlib.crc32(subject.architecture.encode()) % self._ends[-1]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from .interface import Pruner, Subject, Trained
+from .interface import Consent, Pruner, Subject, Trained, consented
 
 
 class Together:
@@ -32,12 +32,16 @@ class Together:
         for pruner in self._pruners:
             pruner.told(trained, reason)
 
-    def promoted(self) -> int | None:
+    def promoted(self, consent: Consent = consented) -> int | None:
         """What one pruner lets go on after all, and no other would prune again at once."""
-        for pruner in self._pruners:
-            others = [other for other in self._pruners if other is not pruner]
-            while (number := pruner.promoted()) is not None:
-                pruned = self._pruned[number]
-                if all(other.after_epoch(pruned.subject, pruned.curve) is None for other in others):
-                    return number
-        return None
+        found = (pruner.promoted(self._consent_beside(pruner, consent)) for pruner in self._pruners)
+        return next((number for number in found if number is not None), None)
+
+    def _consent_beside(self, pruner: Pruner, consent: Consent) -> Consent:
+        others = [other for other in self._pruners if other is not pruner]
+
+        def consent_of_all(number: int) -> bool:
+            pruned = self._pruned[number]
+            return consent(number) and all(each.after_epoch(pruned.subject, pruned.curve) is None for each in others)
+
+        return consent_of_all

@@ -1,14 +1,14 @@
 """Several pruners as one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from nas.config import make_config
 from nas.pruners.choice import make_pruner
-from nas.pruners.interface import Pruner, Subject, Trained
+from nas.pruners.interface import Consent, Pruner, Subject, Trained, consented
 from nas.pruners.known_cost import KnownCostPruner
-from nas.pruners.rungs import SuccessiveHalving
+from nas.pruners.rungs import Hyperband, SuccessiveHalving
 from nas.pruners.together import Together
 
 
@@ -28,8 +28,11 @@ class Scripted:
     def told(self, trained: Trained, reason: str | None) -> None:
         self.told_of.append((trained.subject.number, reason))
 
-    def promoted(self) -> int | None:
-        return self.lets_on.pop(0) if self.lets_on else None
+    def promoted(self, consent: Consent = consented) -> int | None:
+        number = next(filter(consent, self.lets_on), None)
+        if number is not None:
+            self.lets_on.remove(number)
+        return number
 
 
 def subject(number: int, factor: float | None = 1.0) -> Subject:
@@ -89,6 +92,23 @@ def test_promotions_that_are_turned_down_give_way_to_the_next() -> None:
     together.told(pruned(1, 0.4), "stopped")
     together.told(pruned(2, 0.6), "stopped")
     assert [together.promoted(), together.promoted()] == [2, None]
+
+
+@pytest.mark.parametrize("make", [SuccessiveHalving, Hyperband])
+def test_what_was_turned_down_may_go_on_later_as_after_a_resume(make: Callable[..., Pruner]) -> None:
+    def told(together: Together) -> Together:
+        for number in range(60):
+            together.told(pruned(number, 0.01 * number), "halved")
+        return together
+
+    lived, resumed, doubtful = make((1,), factor=2), make((1,), factor=2), Scripted(against="no")
+    together = told(Together([lived, doubtful]))
+    assert together.promoted() is None
+    doubtful.against = None
+    later, fresh = [together.promoted() for _ in range(40)], told(Together([resumed, Scripted()]))
+    assert later == [fresh.promoted() for _ in range(40)]
+    assert later[0] is not None
+    assert len(set(later)) < 40, "each goes on once"
 
 
 def made(**settings: object) -> Pruner:

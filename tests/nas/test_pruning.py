@@ -163,7 +163,7 @@ def test_a_promoted_candidate_that_is_pruned_again_may_go_on_again(tmp_path: Pat
             super().after_epoch(subject, curve)
             return "too slow" if self._place(subject.architecture) == 0 and len(curve) < 3 else None
 
-        def promoted(self):  # type: ignore[no-untyped-def]
+        def promoted(self, consent=None):  # type: ignore[no-untyped-def]
             last = self.told_of[-1][0] if self.told_of else None
             return None if last is None or last.is_complete else last.subject.number
 

@@ -11,7 +11,7 @@ import fake_search
 from nas.config import SearchConfig
 from nas.evaluation_tasks import AccuracyRecord, EpochReport, Evaluation, Judge
 from nas.executors.interface import Done, Event, Interrupted, Progress, Started
-from nas.pruners.interface import Pruner, Subject, Trained
+from nas.pruners.interface import Consent, Pruner, Subject, Trained, consented
 from nas.run import Run
 from nas.study import Ending
 
@@ -150,7 +150,7 @@ class Script:
     def told(self, trained: Trained, reason: str | None) -> None:
         self.told_of.append((trained, reason))
 
-    def promoted(self) -> int | None:
+    def promoted(self, consent: Consent = consented) -> int | None:
         due = [place for place, count in self.promotes.items() if len(self.told_of) >= count]
         for place in due:
             del self.promotes[place]
