@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from .leaderboard import Z95, Entry, compare
 from .reward import PAPER_V, PAPER_W, Reward
+from .trials import State
 
 if TYPE_CHECKING:
     from .run import Run
@@ -37,6 +38,15 @@ def rerank(run: "Run", w: float, v: float) -> list[Entry]:
         return run.leaderboard()
     entries = run.leaderboard(run.reward(w=w, v=v))
     return _ranked(entries) if entries else []
+
+
+def pruned_note(run: "Run") -> str | None:
+    """In one line, who is missing in whatever ranks by other exponents; None where nobody is."""
+    count = sum(record.is_judged and record.state is State.PRUNED for record in run.records)
+    if not count:
+        return None
+    were, are = ("candidate was", "is") if count == 1 else ("candidates were", "are")
+    return f"{count} {were} pruned for w = {run.config.w:g}, v = {run.config.v:g} and {are} not ranked"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

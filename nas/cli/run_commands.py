@@ -66,8 +66,8 @@ def rerank(
     """Rank a finished search by other exponents, without training anything again; the run stays as it is."""
     from rich.console import Console
 
+    from ..rerank import pruned_note, sensitivity_map
     from ..rerank import rerank as rank_again
-    from ..rerank import sensitivity_map
     from ..run import read_run
     from .tables import leaderboard_table
 
@@ -80,6 +80,8 @@ def rerank(
     console = Console()
     console.print(leaderboard_table(entries, limit))
     print(f"with w = {reward.w:g}, v = {reward.v:g} (the run: w = {run.config.w:g}, v = {run.config.v:g})")
+    if note := pruned_note(run):
+        print(note)
     grid = sensitivity_map(entries, reward)
     print(
         f"\nOver w from {grid.ws[0]:g} to {grid.ws[-1]:g} and v from {grid.vs[0]:g} to {grid.vs[-1]:g} the leader is:"

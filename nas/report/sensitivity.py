@@ -3,7 +3,7 @@
 import statistics
 
 from ..leaderboard import Entry
-from ..rerank import SensitivityMap, sensitivity_map
+from ..rerank import SensitivityMap, pruned_note, sensitivity_map
 from .figure import Figure, Panel, Trace, axis, describe
 from .findings import Findings
 
@@ -34,10 +34,12 @@ def sensitivity_figure(findings: Findings) -> Figure:
 
 
 def _caption(findings: Findings, found: SensitivityMap) -> str:
+    note = pruned_note(findings.run)
     return (
         f"The winner at each pair of exponents, without training anything again; {len(found.shares)} of "
         f"{len(findings.board)} architectures win somewhere. The cross marks this run's own (w, v). To the left and "
         "below, cost weighs more. A retrained winner gives way only to what is better beyond the noise."
+        + (f" {note}." if note else "")
     )
 
 

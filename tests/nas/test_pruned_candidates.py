@@ -4,6 +4,7 @@ import io
 import random
 import shutil
 import sys
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from nas.pricing import reward_of, target_workload
 from nas.pruners.together import Together
 from nas.pruning import Pruning
 from nas.report.page import render
+from nas.rerank import pruned_note
 from nas.run import Run
 from nas.run_directory import RunDirectoryError
 from nas.samplers.belief import Belief
@@ -252,6 +254,23 @@ def test_people_are_told_and_nobody_is_confused(tmp_path: Path) -> None:
     side = compare_runs(run, run).left
     assert (side.num_judged, side.num_pruned, side.num_infeasible) == (10, 3, 0)
     assert not [finding for finding in examine(tmp_path / "run") if finding.severity != "note"]
+
+
+def test_who_was_pruned_for_one_reward_is_missing_in_another_and_that_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = Script(needless=(1,), stops={0: 2, 2: 1}, promotes={2: 4})
+    run, _ = epoch_search.run(config(tmp_path, trials=5), EpochExecutor(), script)
+    note = "2 candidates were pruned for w = -0.07, v = -0.05 and are not ranked"
+    assert f"{note}." in render(run)
+    monkeypatch.setattr(sys, "argv", ["nas", "rerank", str(tmp_path), "--w", "0"])
+    with pytest.raises(SystemExit):
+        main()
+    assert note in capsys.readouterr().out.splitlines()
+    assert pruned_note(replace(run, records=run.records[:2])) == note.replace("2 ", "1 ").replace(
+        "candidates were", "candidate was"
+    ).replace("are not", "is not")
+    assert pruned_note(replace(run, records=run.records[:1])) is None
 
 
 def test_a_run_goes_on_by_the_pruners_it_was_started_with(tmp_path: Path) -> None:
