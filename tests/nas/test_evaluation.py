@@ -160,7 +160,7 @@ def test_a_whole_search_on_an_image_folder(tmp_path: Path, memory_limit_gib: flo
     assert ending is Ending.COMPLETE
     assert run.preparation.data.num_classes == 2
     assert len(run.leaderboard()) == 2
-    assert run.leaderboard()[0].num_trainings == 2
+    assert max(entry.num_trainings for entry in run.leaderboard()) == 2, "the leader of the first trainings"
     (table,) = run.tables
     assert table.covers(search.search_space())
     assert table.canary_s == run.preparation.canary_s

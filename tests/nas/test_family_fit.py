@@ -220,14 +220,14 @@ class Loop:
 
     def __init__(self, study: optuna.Study, tmp_path: Path, max_retries: int = 1, is_target_here: bool = True) -> None:
         self.progress: list[tuple[float, int, str]] = []
-        self.deaths: list[tuple[int, Died]] = []
+        self.deaths: list[tuple[FitTraining, Died]] = []
         self.loop = FitLoop(
             study,
             PLANNED,
             config=fake_search.config(tmp_path, max_retries=max_retries),
             preparation=replace(fake_search.PREPARATION, is_target_here=is_target_here),
             on_progress=lambda *told: self.progress.append(told),
-            log_death=lambda number, death: self.deaths.append((number, death)),
+            log_death=lambda plan, death: self.deaths.append((plan, death)),
         )
 
     def tasks(self) -> list[tuple[int, Judge]]:
@@ -276,7 +276,7 @@ def test_the_dead_are_tried_again_and_then_given_up(study: optuna.Study, tmp_pat
     one.loop.handle(death)
     assert one.tasks() == []
     assert read_fit_evaluations(study) == {(PLANNED[0].architecture, 0): "signal 9"}
-    assert one.deaths == [(0, death), (0, death)]
+    assert one.deaths == [(PLANNED[0], death), (PLANNED[0], death)]
 
 
 @pytest.mark.parametrize("ratio", [0.0, math.nan, math.inf])

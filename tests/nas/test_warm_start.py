@@ -104,8 +104,8 @@ def test_a_run_is_not_resumed_from_another_start(tmp_path: Path) -> None:
 def test_folders_are_named_from_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     flags: dict[str, object] = {"space": "mnasnet", "sampler": "known-cost", "warm_start": [Path("a"), Path("b/c")]}
-    assert _read(None, flags, []).warm_start == (tmp_path / "a", tmp_path / "b" / "c")
-    assert _read(None, flags | {"warm_start": "a"}, []).warm_start == (tmp_path / "a",)
+    assert _read(None, [], flags, []).warm_start == (tmp_path / "a", tmp_path / "b" / "c")
+    assert _read(None, [], flags | {"warm_start": "a"}, []).warm_start == (tmp_path / "a",)
 
 
 def test_the_display_says_what_a_search_starts_from(tmp_path: Path) -> None:
