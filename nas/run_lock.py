@@ -43,6 +43,10 @@ class LostLockError(RunDirectoryError):
     """Another host took the lock over, because it had heard nothing of this one: whatever is written now does harm."""
 
 
+_HELD: set[IO[bytes]] = set()
+"""Lock files of this process."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
     """Who holds a lock, as the holder file says."""
@@ -238,6 +242,15 @@ def _require_file_locks(path: Path) -> None:
         ) from None
 
 
+def _let_go() -> None:
+    """In a forked process, such as one that reads images: with the file open there, a lock outlives a killed holder."""
+    while _HELD:
+        _HELD.pop().close()
+
+
+os.register_at_fork(after_in_child=_let_go)
+
+
 @contextmanager
 def _file_locked(path: Path, lease_s: float, sleep: Callable[[float], None]) -> Iterator[None]:
     """Hold the file lock, once no other host has a lease."""
@@ -245,10 +258,11 @@ def _file_locked(path: Path, lease_s: float, sleep: Callable[[float], None]) -> 
     try:
         _require_gone(path, lease_s, sleep, is_file_locked=file is None)
         file = file or _replace_lock_file(path)
+        _HELD.add(file)
         yield
     finally:
         if file is not None:
-            # Closing would not do: a child that was forked meanwhile, to read images, has the file open too.
+            _HELD.discard(file)
             fcntl.flock(file, fcntl.LOCK_UN)
             file.close()
 

@@ -38,6 +38,16 @@ from nas.study import Ending
 from nas.trials import State, read_records
 
 ELSEWHERE = Holder(host="node7", pid=4242, since="2026-01-01T00:00:00+00:00", kernel="another boot", token="theirs")
+FORK_AND_HOLD = """
+import os, sys, time
+from pathlib import Path
+from nas.run_lock import locked
+with locked(Path(sys.argv[1])):
+    child = os.fork()
+    if child:
+        print(child, flush=True)
+    time.sleep(600)
+"""
 HOLD = """
 import sys, time
 from pathlib import Path
@@ -351,3 +361,20 @@ def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < end, "the condition did not come true"
         time.sleep(0.02)
+
+
+def test_a_killed_holder_is_gone_though_a_process_that_it_forked_lives(tmp_path: Path) -> None:
+    """Those who read images for a training end seconds after it was killed."""
+    with subprocess.Popen([sys.executable, "-c", FORK_AND_HOLD, str(tmp_path)], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        child = int(holder.stdout.readline())
+        try:
+            with pytest.raises(RunDirectoryError, match="is in use"), locked(tmp_path):
+                pass
+            holder.kill()
+            holder.wait()
+            os.kill(child, 0)  # lives
+            with locked(tmp_path):
+                pass
+        finally:
+            os.kill(child, signal.SIGKILL)
