@@ -1,15 +1,18 @@
 """A run is opened: images and machines are looked at, and what holds for the whole run is found out once."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
 import optuna
+from optuna.exceptions import StorageInternalError
 
 from proxies.costs import CostModel
 from proxies.step_time_table import StepTimeTable
+from search_spaces.messages import first_line
 
 from .config import SearchConfig
 from .dispatch import Source, Task, dispatch
@@ -30,6 +33,7 @@ from .executors.interface import (
 from .observer import Observer
 from .pricing import make_cost_model, preparation_work, read_tables, with_reference_of
 from .run_directory import RunDirectory, RunDirectoryError, write_whole
+from .run_lock import RunLock
 from .search_problem import require_reachable_sizes
 from .study import CALIBRATION
 from .survey import Survey
@@ -152,6 +156,35 @@ class Opening:
             on_drain=self.observer.draining,
             unwanted=unwanted,
         )
+
+
+@contextmanager
+def opened(
+    config: SearchConfig,
+    directory: RunDirectory,
+    study: optuna.Study,
+    lock: RunLock,
+    observer: Observer,
+    *,
+    make_executor: Callable[[SearchConfig], Executor],
+    stop_requested: Callable[[], bool],
+) -> Iterator[Opening]:
+    """A start on a directory whose lock is held; its executor ends with it.
+
+    Raises:
+        OSError: If the study cannot be written.
+        LostLockError: If another host took the directory over meanwhile.
+    """
+    executor = make_executor(config)
+    try:
+        # Whoever has lost the directory to another host stops, and is told why by the first write.
+        yield Opening(config, directory, study, executor, observer, lambda: stop_requested() or lock.is_lost())
+        lock.require_held()
+    except StorageInternalError as error:
+        # The error below it knows what the disk said; all that was told before is kept.
+        raise OSError(f"cannot write {directory.study_file}: {first_line(error.__cause__ or error)}") from error
+    finally:
+        executor.close()
 
 
 @dataclass(slots=True)

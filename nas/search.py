@@ -7,9 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import optuna
-from optuna.exceptions import StorageInternalError
-
-from search_spaces.messages import first_line
 
 from .config import SearchConfig
 from .evaluation_tasks import Preparation
@@ -19,7 +16,7 @@ from .finalists import FinalistLoop, by_belief, planned_replicates, planned_timi
 from .interruption import stop_on_signals
 from .leaderboard import leaderboard
 from .observer import Observer
-from .opening import Opening
+from .opening import Opening, opened
 from .pricing import make_cost_model, require_tables
 from .pruners.choice import make_pruner
 from .pruning import may_go_on
@@ -87,17 +84,9 @@ def run_search(
         study = open_study(directory, config, lock)
         keep_earlier_results(study, config)
         write_whole(directory.config_file, config.to_yaml())
-        executor = make_executor(config)
-        try:
-            # Whoever has lost the directory to another host stops, and is told why by the first write.
-            opening = Opening(config, directory, study, executor, observer, lambda: signalled() or lock.is_lost())
+        start = opened(config, directory, study, lock, observer, make_executor=make_executor, stop_requested=signalled)
+        with start as opening:
             ending = _Session(opening).run()
-            lock.require_held()
-        except StorageInternalError as error:
-            # The error below it knows what the disk said; every verdict told before is kept.
-            raise OSError(f"cannot write {directory.study_file}: {first_line(error.__cause__ or error)}") from error
-        finally:
-            executor.close()
         run = read_run(directory.path)
         # Whoever interrupts a search wants it to end, and the report of a running one is a command away.
         write_views(run, report=ending is not Ending.INTERRUPTED)

@@ -3,12 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from optuna.exceptions import StorageInternalError
-
 from proxies.costs import CostModel
 from proxies.step_time_table import StepTimeTable
 from search_spaces.architecture import parse
-from search_spaces.messages import first_line
 
 from ..config import SearchConfig
 from ..evaluation_tasks import AccuracyRecord, Calibrate, Preparation
@@ -16,7 +13,7 @@ from ..executors.choice import make_executor
 from ..executors.interface import Died
 from ..interruption import stop_on_signals
 from ..observer import Observer
-from ..opening import InterruptedSearchError, Opening
+from ..opening import InterruptedSearchError, Opening, opened
 from ..pricing import make_cost_model, require_tables, reward_of
 from ..reward import Reward
 from ..run_directory import RunDirectory, RunDirectoryError, write_whole
@@ -63,15 +60,9 @@ def run_audit(
         _require_same_audit(directory, config, search)
         study = open_study(directory, search, lock)
         write_whole(directory.config_file, config.to_yaml())
-        executor = make_executor(search)
-        try:
-            opening = Opening(search, directory, study, executor, observer, lambda: signalled() or lock.is_lost())
+        start = opened(search, directory, study, lock, observer, make_executor=make_executor, stop_requested=signalled)
+        with start as opening:
             _train(config, opening, observer)
-            lock.require_held()
-        except StorageInternalError as error:
-            raise OSError(f"cannot write {directory.study_file}: {first_line(error.__cause__ or error)}") from error
-        finally:
-            executor.close()
     return read_audit(directory.path)
 
 

@@ -23,10 +23,6 @@ class Scores:
     curves: Floats
     """Accuracy after each epoch, (epochs, replicates, architectures)."""
 
-    @property
-    def num_replicates(self) -> int:
-        return len(self.accuracy)
-
 
 def scores_of(results: AuditResults, training: ProxyTraining) -> Scores:
     """What the trainings of one kind reached, and what they took."""
